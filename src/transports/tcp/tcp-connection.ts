@@ -1,0 +1,123 @@
+import net from "node:net";
+import { formatHostPort } from "../../address/target.ts";
+import { NetworkError } from "../../errors.ts";
+import type { Connection } from "../../tunnel/connection.ts";
+import { DuplexConnection } from "../../tunnel/duplex-connection.ts";
+import type { Runtime } from "../../tunnel/runtime.ts";
+import { BulkReader } from "./bulk-reader.ts";
+
+/** Options of every TCP socket of ours. */
+export interface TcpSocketOptions {
+  readonly runtime: Runtime;
+  /** When the kernel starts probing an idle connection, ms; 0 turns it off. @default 15000 */
+  readonly keepaliveMs?: number | undefined;
+}
+
+/** A reader and the `net` options that make a socket use it. */
+export function bulkReading(runtime: Runtime): {
+  readonly reader: BulkReader;
+  readonly options: { readonly onread: net.OnReadOpts; readonly allowHalfOpen: true };
+} {
+  const reader = new BulkReader(runtime.slabs);
+  return { reader, options: { onread: reader.onread, allowHalfOpen: true } };
+}
+
+/** Wraps a connected socket that was made with {@link bulkReading}. */
+export function tcpConnection(
+  socket: net.Socket,
+  reader: BulkReader | undefined,
+  { runtime, keepaliveMs = DEFAULT_KEEPALIVE_MS }: TcpSocketOptions,
+): Connection {
+  const isTcp = socket.remoteAddress !== undefined;
+  if (isTcp) {
+    socket.setNoDelay(true);
+    if (keepaliveMs > 0) socket.setKeepAlive(true, keepaliveMs);
+  }
+  if (reader !== undefined) socket.once("close", () => reader.release());
+  return new DuplexConnection(socket, {
+    runtime,
+    info: {
+      transport: isTcp ? "tcp" : "unix",
+      local: endpoint(socket.localAddress, socket.localPort),
+      peer: endpoint(socket.remoteAddress, socket.remotePort),
+    },
+    destroy: () => (isTcp ? socket.resetAndDestroy() : socket.destroy()),
+    source:
+      reader === undefined
+        ? undefined
+        : (inbox) => {
+            reader.bind(inbox);
+            return () => void socket.resume();
+          },
+  });
+}
+
+/**
+ * Gives an accepted socket the reader that `net.createServer` has no option for.
+ *
+ * Node has no documented way, so the handle moves into a fresh socket, with the server's count of
+ * open connections. When the internals look different, the socket is used as it is: slower reads,
+ * same behaviour.
+ */
+export function rewrapAccepted(
+  accepted: net.Socket,
+  runtime: Runtime,
+): { readonly socket: net.Socket; readonly reader: BulkReader | undefined } {
+  // The shape of the internals is checked right here, field by field.
+  const internals = accepted as unknown as { _handle?: net.BoundSocket | null; _server?: unknown };
+  const handle = internals._handle;
+  if (typeof handle !== "object" || handle === null || !("readStart" in handle)) {
+    return { socket: accepted, reader: undefined };
+  }
+  const { reader, options } = bulkReading(runtime);
+  const socket = new net.Socket({ ...options, handle });
+  Object.assign(socket, { _server: internals._server, server: internals._server });
+  internals._handle = null;
+  internals._server = null;
+  return { socket, reader };
+}
+
+/** Turns a socket's failure to connect into our words. */
+export function dialError(cause: unknown, what: string): NetworkError {
+  const failure = firstFailure(cause);
+  const known = DIAL_ERRORS[failure.code];
+  return new NetworkError(
+    known?.code ?? "ERR_DIAL_FAILED",
+    `${what}: ${known?.text ?? failure.message}`,
+    { cause, hint: known?.hint },
+  );
+}
+
+/** Happy eyeballs reports one failure per address: the first one names the reason best. */
+function firstFailure(cause: unknown): { code: string; message: string } {
+  const first = cause instanceof AggregateError ? cause.errors[0] : cause;
+  if (!(first instanceof Error)) return { code: "", message: String(first) };
+  const code = "code" in first && typeof first.code === "string" ? first.code : "";
+  return { code, message: first.message };
+}
+
+function endpoint(address: string | undefined, port: number | undefined): string {
+  return address === undefined || port === undefined ? "-" : formatHostPort(address, port);
+}
+
+const DIAL_ERRORS: Readonly<
+  Record<string, { code: NetworkError["code"]; text: string; hint?: string } | undefined>
+> = {
+  ECONNREFUSED: {
+    code: "ERR_DIAL_REFUSED",
+    text: "connection refused",
+    hint: "check that something listens on that port",
+  },
+  ETIMEDOUT: { code: "ERR_DIAL_TIMEOUT", text: "no answer in time" },
+  EHOSTUNREACH: { code: "ERR_DIAL_HOST_UNREACHABLE", text: "host unreachable" },
+  EHOSTDOWN: { code: "ERR_DIAL_HOST_UNREACHABLE", text: "host is down" },
+  ENETUNREACH: { code: "ERR_DIAL_NETWORK_UNREACHABLE", text: "network unreachable" },
+  ENETDOWN: { code: "ERR_DIAL_NETWORK_UNREACHABLE", text: "network is down" },
+  EADDRNOTAVAIL: { code: "ERR_DIAL_HOST_UNREACHABLE", text: "address not available" },
+  EACCES: { code: "ERR_DIAL_FAILED", text: "not permitted" },
+  ENOENT: { code: "ERR_DIAL_REFUSED", text: "no such socket file" },
+  ENOTFOUND: { code: "ERR_DNS", text: "name does not resolve", hint: "check the spelling" },
+  EAI_AGAIN: { code: "ERR_DNS", text: "name server gave no answer" },
+};
+
+const DEFAULT_KEEPALIVE_MS = 15_000;

@@ -1,0 +1,124 @@
+import type { TunnelError } from "../errors.ts";
+import type { ConnectionHandler } from "./connection.ts";
+
+/**
+ * The receiving half that every connection shares: the handler, the pause, and what arrived
+ * meanwhile. Order is always data, end, close; only a close with an error jumps the queue.
+ */
+export class Inbox {
+  #handler: ConnectionHandler | undefined;
+  #queue: Uint8Array[] = [];
+  #queuedBytes = 0;
+  #isPaused = true;
+  #end: "open" | "ended" | "reported" = "open";
+  #close: { readonly error: TunnelError | undefined } | undefined;
+  #isClosed = false;
+  /** Bytes that were put back: the handler takes them a second time. */
+  #returnedBytes = 0;
+  readonly #onTaken: ((byteLength: number) => void) | undefined;
+
+  /** @param onTaken hears how many bytes the handler took, as it takes them */
+  constructor(onTaken?: (byteLength: number) => void) {
+    this.#onTaken = onTaken;
+  }
+
+  /** Bytes that arrived and wait for the handler. */
+  get queuedBytes(): number {
+    return this.#queuedBytes;
+  }
+
+  get isPaused(): boolean {
+    return this.#isPaused;
+  }
+
+  /** Whether the close was reported: nothing will ever be delivered again. */
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  attach(handler: ConnectionHandler): void {
+    this.#handler = handler;
+    this.#drain();
+  }
+
+  pause(): void {
+    this.#isPaused = true;
+  }
+
+  resume(): void {
+    this.#isPaused = false;
+    this.#drain();
+  }
+
+  unshift(chunk: Uint8Array): void {
+    if (chunk.byteLength === 0 || this.#isClosed) return;
+    this.#returnedBytes += chunk.byteLength;
+    this.#queue.unshift(chunk);
+    this.#queuedBytes += chunk.byteLength;
+    this.#drain();
+  }
+
+  deliver(chunk: Uint8Array): void {
+    if (chunk.byteLength === 0 || this.#isClosed) return;
+    if (this.#isPaused || this.#handler === undefined || this.#queue.length > 0) {
+      this.#queue.push(chunk);
+      this.#queuedBytes += chunk.byteLength;
+      return;
+    }
+    this.#take(chunk, this.#handler);
+  }
+
+  end(): void {
+    if (this.#end !== "open") return;
+    this.#end = "ended";
+    this.#drain();
+  }
+
+  close(error: TunnelError | undefined): void {
+    if (this.#close !== undefined) return;
+    this.#close = { error };
+    if (error !== undefined) this.#queue = [];
+    if (error !== undefined) this.#queuedBytes = 0;
+    this.#drain();
+  }
+
+  /** Drops what waits, as when nobody will read it. */
+  discard(): number {
+    const dropped = this.#queuedBytes;
+    this.#queue = [];
+    this.#queuedBytes = 0;
+    return dropped;
+  }
+
+  drained(): void {
+    if (!this.#isClosed) this.#handler?.onDrain();
+  }
+
+  #take(chunk: Uint8Array, handler: ConnectionHandler): void {
+    const again = Math.min(this.#returnedBytes, chunk.byteLength);
+    this.#returnedBytes -= again;
+    if (chunk.byteLength > again) this.#onTaken?.(chunk.byteLength - again);
+    handler.onData(chunk);
+  }
+
+  #drain(): void {
+    while (!this.#isPaused && this.#handler !== undefined) {
+      const chunk = this.#queue.shift();
+      if (chunk === undefined) break;
+      this.#queuedBytes -= chunk.byteLength;
+      this.#take(chunk, this.#handler);
+    }
+    if (this.#handler === undefined || this.#isClosed) return;
+    const isEmpty = this.#queue.length === 0;
+    if (this.#end === "ended" && isEmpty && !this.#isPaused && this.#close?.error === undefined) {
+      this.#end = "reported";
+      this.#handler.onEnd();
+    }
+    // A graceful close waits for a paused reader; a hard one does not.
+    const canClose = this.#close?.error !== undefined || (isEmpty && this.#end !== "ended");
+    if (this.#close !== undefined && canClose && !this.#isClosed) {
+      this.#isClosed = true;
+      this.#handler.onClose(this.#close.error);
+    }
+  }
+}
