@@ -37,6 +37,8 @@ export interface Connection {
   readonly pendingBytes: number;
   /** Makes `handler` the owner; from now on nothing goes to the former one. */
   attach(handler: ConnectionHandler): void;
+  /** Pauses and forgets the handler: whatever happens now waits for the next one. */
+  detach(): void;
   /** Stops delivery. What is already on its way is kept and delivered after `resume`. */
   pause(): void;
   resume(): void;

@@ -72,6 +72,10 @@ export class DuplexConnection implements Connection {
     this.#inbox.attach(handler);
   }
 
+  detach(): void {
+    this.#inbox.detach();
+  }
+
   pause(): void {
     this.#inbox.pause();
   }

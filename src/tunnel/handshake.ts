@@ -1,7 +1,6 @@
 import { ByteReader, type Parser } from "../bytes/byte-reader.ts";
 import { NetworkError, toTunnelError } from "../errors.ts";
 import type { Connection } from "./connection.ts";
-import { IGNORE } from "./duplex-connection.ts";
 import type { Runtime } from "./runtime.ts";
 
 /** Bounds and names of one handshake. */
@@ -33,8 +32,7 @@ export function handshake<Result>(
     const settle = (act: () => void): void => {
       timer.cancel();
       signal?.removeEventListener("abort", onAbort);
-      connection.pause();
-      connection.attach(IGNORE);
+      connection.detach();
       connection.unshift(reader.rest());
       act();
     };

@@ -41,6 +41,11 @@ export class Inbox {
     this.#drain();
   }
 
+  detach(): void {
+    this.#handler = undefined;
+    this.#isPaused = true;
+  }
+
   pause(): void {
     this.#isPaused = true;
   }
