@@ -63,18 +63,19 @@ export function rewrapAccepted(
   accepted: net.Socket,
   runtime: Runtime,
 ): { readonly socket: net.Socket; readonly reader: BulkReader | undefined } {
-  // The shape of the internals is checked right here, field by field.
-  const internals = accepted as unknown as { _handle?: net.BoundSocket | null; _server?: unknown };
-  const handle = internals._handle;
-  if (typeof handle !== "object" || handle === null || !("readStart" in handle)) {
-    return { socket: accepted, reader: undefined };
-  }
+  const handle: unknown = Reflect.get(accepted, "_handle");
+  if (!isSocketHandle(handle)) return { socket: accepted, reader: undefined };
   const { reader, options } = bulkReading(runtime);
   const socket = new net.Socket({ ...options, handle });
-  Object.assign(socket, { _server: internals._server, server: internals._server });
-  internals._handle = null;
-  internals._server = null;
+  const server: unknown = Reflect.get(accepted, "_server");
+  Object.assign(socket, { _server: server, server });
+  Object.assign(accepted, { _handle: null, _server: null });
   return { socket, reader };
+}
+
+/** Whether a socket's inner handle can be read from: what Node's own constructor asks for. */
+function isSocketHandle(handle: unknown): handle is net.BoundSocket {
+  return typeof handle === "object" && handle !== null && "readStart" in handle;
 }
 
 /** Turns a socket's failure to connect into our words. */
