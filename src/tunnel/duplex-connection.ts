@@ -116,10 +116,9 @@ export class DuplexConnection implements Connection {
     if (this.#duplex.destroyed) return;
     // Destroying with unread bytes would make the kernel send RST and cut off what we wrote, so
     // read to the end, for a bounded time.
-    this.#inbox.discard();
-    this.#inbox.attach({ ...IGNORE, onClose: () => this.#linger?.cancel() });
+    this.#inbox.mute();
     this.resume();
-    this.#linger = this.#runtime.clock.schedule(LINGER_MS, () => void this.#duplex.destroy());
+    this.#lingerOn(0, this.pendingBytes);
   }
 
   reset(cause: TunnelError): void {
@@ -128,6 +127,18 @@ export class DuplexConnection implements Connection {
     this.#state = "closed";
     this.#dropBatch();
     this.#destroy();
+  }
+
+  /** Waits for the peer's end; longer while it still has to take what was written. */
+  #lingerOn(stalledMs: number, pendingBefore: number): void {
+    this.#linger = this.#runtime.clock.schedule(LINGER_MS, () => {
+      const pending = this.pendingBytes;
+      const stalled = pending === pendingBefore ? stalledMs + LINGER_MS : 0;
+      if (pending === 0) this.#duplex.destroy();
+      // A cut answer must look cut.
+      else if (stalled >= FLUSH_STALL_MS) this.#destroy();
+      else this.#lingerOn(stalled, pending);
+    });
   }
 
   #writeBatch(): void {
@@ -196,3 +207,6 @@ const LOW_MARK_BYTES = HIGH_MARK_BYTES / 4;
 
 /** How long a closed connection waits for the other end's own end. */
 const LINGER_MS = 5_000;
+
+/** How long the flush of a closed connection may make no progress. */
+const FLUSH_STALL_MS = 60_000;

@@ -95,6 +95,18 @@ export class Inbox {
     return dropped;
   }
 
+  /** From now on the handler hears of the close only; what waits and what comes is dropped. */
+  mute(): void {
+    this.discard();
+    const owner = this.#handler;
+    this.#handler = {
+      onData: () => {},
+      onEnd: () => {},
+      onDrain: () => {},
+      onClose: (error) => owner?.onClose(error),
+    };
+  }
+
   drained(): void {
     if (!this.#isClosed) this.#handler?.onDrain();
   }
