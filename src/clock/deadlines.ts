@@ -1,5 +1,5 @@
 /** Named deadlines of a core. Pure: it stores times, the driver asks for the earliest. */
-export class Deadlines<Name extends string> {
+export class Deadlines<Name extends string | number> {
   readonly #due = new Map<Name, number>();
 
   /** Sets or moves a deadline, in monotonic milliseconds. */

@@ -35,7 +35,10 @@ export interface Connection {
   readonly info: ConnectionInfo;
   /** Bytes accepted by `write` that have not left yet. */
   readonly pendingBytes: number;
-  /** Makes `handler` the owner; from now on nothing goes to the former one. */
+  /**
+   * Makes `handler` the owner; from now on nothing goes to the former one. An end or a close that
+   * the former one heard of is reported again, so that an owner between two others loses nothing.
+   */
   attach(handler: ConnectionHandler): void;
   /** Pauses and forgets the handler: whatever happens now waits for the next one. */
   detach(): void;
@@ -53,7 +56,10 @@ export interface Connection {
   write(chunks: readonly Uint8Array[]): boolean;
   /** Half-closes our side, behind everything written. Reading goes on. Idempotent. */
   finish(): void;
-  /** Flushes what was written, then ends both directions; what still arrives is discarded. */
+  /**
+   * Flushes what was written, then ends both directions. What still arrives is discarded; the
+   * handler hears only `onClose` from now on.
+   */
   close(): void;
   /** Ends both directions now, such that the other end sees a hard end (TCP: RST). */
   reset(cause: TunnelError): void;

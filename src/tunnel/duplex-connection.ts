@@ -116,7 +116,7 @@ export class DuplexConnection implements Connection {
     if (this.#duplex.destroyed) return;
     // Destroying with unread bytes would make the kernel send RST and cut off what we wrote, so
     // read to the end, for a bounded time.
-    this.#inbox.mute();
+    this.#inbox.discard();
     this.resume();
     this.#lingerOn(0, this.pendingBytes);
   }
@@ -181,14 +181,6 @@ export class DuplexConnection implements Connection {
     this.#inbox.close(this.#error);
   }
 }
-
-/** A handler that takes everything and does nothing. */
-export const IGNORE: ConnectionHandler = {
-  onData: () => {},
-  onEnd: () => {},
-  onDrain: () => {},
-  onClose: () => {},
-};
 
 function connectionError(cause: unknown, info: ConnectionInfo): TunnelError {
   if (cause instanceof TunnelError) return cause;

@@ -13,6 +13,7 @@ export class Inbox {
   #end: "open" | "ended" | "reported" = "open";
   #close: { readonly error: TunnelError | undefined } | undefined;
   #isClosed = false;
+  #isDiscarding = false;
   /** Bytes that were put back: the handler takes them a second time. */
   #returnedBytes = 0;
   readonly #onTaken: ((byteLength: number) => void) | undefined;
@@ -38,12 +39,16 @@ export class Inbox {
 
   attach(handler: ConnectionHandler): void {
     this.#handler = handler;
+    // The former owner heard of the end and of the close; this one has not.
+    if (this.#end === "reported") this.#end = "ended";
+    this.#isClosed = false;
     this.#drain();
   }
 
   detach(): void {
     this.#handler = undefined;
     this.#isPaused = true;
+    this.#isClosed = false; // the next owner will hear of it
   }
 
   pause(): void {
@@ -65,6 +70,10 @@ export class Inbox {
 
   deliver(chunk: Uint8Array): void {
     if (chunk.byteLength === 0 || this.#isClosed) return;
+    if (this.#isDiscarding) {
+      this.#onTaken?.(chunk.byteLength);
+      return;
+    }
     if (this.#isPaused || this.#handler === undefined || this.#queue.length > 0) {
       this.#queue.push(chunk);
       this.#queuedBytes += chunk.byteLength;
@@ -80,35 +89,28 @@ export class Inbox {
   }
 
   close(error: TunnelError | undefined): void {
-    if (this.#close !== undefined) return;
+    // A graceful close that still waits for its reader can be overtaken by a hard one.
+    if (this.#close !== undefined && (error === undefined || this.#isClosed)) return;
     this.#close = { error };
     if (error !== undefined) this.#queue = [];
     if (error !== undefined) this.#queuedBytes = 0;
     this.#drain();
   }
 
-  /** Drops what waits, as when nobody will read it. */
-  discard(): number {
-    const dropped = this.#queuedBytes;
+  /** Nobody will read any more: data is dropped as it comes, and only the close is reported. */
+  discard(): void {
+    this.#isDiscarding = true;
+    this.#isPaused = false;
+    this.#end = "reported";
+    const dropped = this.#queuedBytes - Math.min(this.#returnedBytes, this.#queuedBytes);
     this.#queue = [];
     this.#queuedBytes = 0;
-    return dropped;
-  }
-
-  /** From now on the handler hears of the close only; what waits and what comes is dropped. */
-  mute(): void {
-    this.discard();
-    const owner = this.#handler;
-    this.#handler = {
-      onData: () => {},
-      onEnd: () => {},
-      onDrain: () => {},
-      onClose: (error) => owner?.onClose(error),
-    };
+    if (dropped > 0) this.#onTaken?.(dropped);
+    this.#drain();
   }
 
   drained(): void {
-    if (!this.#isClosed) this.#handler?.onDrain();
+    if (!this.#isClosed && !this.#isDiscarding) this.#handler?.onDrain();
   }
 
   #take(chunk: Uint8Array, handler: ConnectionHandler): void {

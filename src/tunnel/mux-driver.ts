@@ -1,0 +1,308 @@
+import type { Target } from "../address/target.ts";
+import { formatTarget } from "../address/target.ts";
+import type { Timer } from "../clock/clock.ts";
+import { MisuseError, NetworkError, toTunnelError, TunnelError } from "../errors.ts";
+import type { Connection, ConnectionInfo } from "./connection.ts";
+import { MuxStream, type StreamLink } from "./mux-stream.ts";
+import type { Runtime } from "./runtime.ts";
+import type { MuxEvent, MuxSession, Step } from "./session.ts";
+import { SlowReaders, type SlowReaderPolicy } from "./slow-readers.ts";
+
+/** What the driver tells the client or server that owns the link. */
+export interface MuxDriverOptions {
+  readonly connection: Connection;
+  readonly session: MuxSession;
+  readonly runtime: Runtime;
+  /** The system's name for `info.transport` of its streams. */
+  readonly system: string;
+  readonly slowReaders?: Partial<SlowReaderPolicy> | undefined;
+  /**
+   * The peer asks for a target; answer with the driver's `accept` or the stream's `reset`. The
+   * signal aborts when the peer gave up before.
+   */
+  readonly onRequest?:
+    | ((stream: MuxStream, target: Target, signal: AbortSignal) => void)
+    | undefined;
+  readonly onReady?: ((description: string) => void) | undefined;
+  /** A stream ended; `streamCount` is already without it. */
+  readonly onStreamClosed?: (() => void) | undefined;
+  /** The link is gone, and every stream with it. Once. */
+  readonly onClose?: ((error: TunnelError | undefined) => void) | undefined;
+}
+
+/** The only code that feeds a multiplexed session: bytes, time and commands in; streams out. */
+export class MuxDriver {
+  readonly #options: MuxDriverOptions;
+  readonly #connection: Connection;
+  readonly #session: MuxSession;
+  readonly #runtime: Runtime;
+  readonly #streams = new Map<number, MuxStream>();
+  readonly #opening = new Map<number, PendingOpen>();
+  readonly #requested = new Map<number, AbortController>();
+  /** Streams that were told to wait for the link, in the order they were told. */
+  readonly #waiting = new Set<MuxStream>();
+  readonly #slow: SlowReaders;
+  readonly #link: StreamLink;
+  #timer: { readonly at: number; readonly timer: Timer } | undefined;
+  #isFull = false;
+  #isClosed = false;
+
+  constructor(options: MuxDriverOptions) {
+    this.#options = options;
+    this.#connection = options.connection;
+    this.#session = options.session;
+    this.#runtime = options.runtime;
+    this.#slow = new SlowReaders(options.runtime.clock, options.slowReaders, {
+      pause: () => this.#connection.pause(),
+      resume: () => {
+        if (!this.#isClosed) this.#connection.resume();
+      },
+    });
+    this.#link = {
+      runtime: options.runtime,
+      writable: (id) => this.#session.writable(id),
+      write: (id, data) => this.#writeStream(id, data),
+      finish: (id) => this.#apply(this.#session.finish(id, this.#now())),
+      close: (id) => this.#apply(this.#session.close(id, this.#now())),
+      reset: (id, cause) => this.#apply(this.#session.reset(id, cause, this.#now())),
+      taken: (stream, byteLength) => this.#taken(stream, byteLength),
+    };
+  }
+
+  /** Sends the session's first words and starts reading. */
+  start(first: Step<MuxEvent>): void {
+    this.#connection.attach({
+      onData: (chunk) => this.#receive(chunk),
+      onEnd: () => this.#apply(this.#session.receiveEnd(this.#now())),
+      onDrain: () => this.#drained(),
+      onClose: (error) => this.#connectionClosed(error),
+    });
+    this.#apply(first);
+    this.#connection.resume();
+  }
+
+  get info(): ConnectionInfo {
+    return this.#connection.info;
+  }
+
+  get streamCount(): number {
+    return this.#session.streamCount;
+  }
+
+  /** Whether new streams may be opened here. */
+  get isOpen(): boolean {
+    return !this.#isClosed && this.#session.isOpen;
+  }
+
+  /**
+   * Opens a stream and waits until the peer says it reached the target, or as much as it ever says.
+   *
+   * @throws StreamReset when the peer refused; NetworkError when the link went down;
+   *   `signal.reason` when aborted
+   */
+  open(target: Target, signal: AbortSignal): Promise<MuxStream> {
+    if (!this.isOpen) throw new MisuseError("link takes no new streams");
+    return new Promise((resolve, reject) => {
+      const { streamId, step } = this.#session.open(target, this.#now());
+      const stream = this.#addStream(streamId, formatTarget(target));
+      const onAbort = (): void => {
+        this.#opening.delete(streamId);
+        stream.reset(toTunnelError(signal.reason, "ERR_ABORTED", "open"));
+        reject(toTunnelError(signal.reason, "ERR_ABORTED", "open"));
+      };
+      this.#opening.set(streamId, {
+        accept: () => {
+          signal.removeEventListener("abort", onAbort);
+          resolve(stream);
+        },
+        fail: (error) => {
+          signal.removeEventListener("abort", onAbort);
+          reject(error);
+        },
+      });
+      signal.addEventListener("abort", onAbort, { once: true });
+      this.#apply(step);
+      if (signal.aborted) onAbort();
+    });
+  }
+
+  /** The target of a requested stream was reached. */
+  accept(stream: MuxStream): void {
+    this.#requested.delete(stream.id);
+    this.#apply(this.#session.accept(stream.id, this.#now()));
+  }
+
+  /** Ends the link in order: what was written is flushed. Streams still there are reset. */
+  close(): void {
+    if (this.#isClosed) return;
+    this.#apply(this.#session.end(this.#now()));
+  }
+
+  /** Ends the link now. */
+  abort(error: TunnelError): void {
+    if (this.#isClosed) return;
+    this.#connection.reset(error);
+    this.#closed(error);
+  }
+
+  #now(): number {
+    return this.#runtime.clock.now();
+  }
+
+  #receive(chunk: Uint8Array): void {
+    const step = this.#session.receive(chunk, this.#now());
+    // What is not handed on as data was headers, or was copied: its memory is free at once.
+    let kept = 0;
+    for (const event of step.events) {
+      if (event.type === "streamData" && event.data.buffer === chunk.buffer) {
+        kept += event.data.byteLength;
+      }
+    }
+    const free = chunk.byteLength - kept;
+    this.#apply(step);
+    if (free > 0) this.#runtime.slabs.recycle(chunk, free);
+  }
+
+  #apply({ events, output }: Step<MuxEvent>): void {
+    if (output.length > 0 && !this.#isClosed) {
+      if (!this.#connection.write(output)) this.#isFull = true;
+    }
+    for (const event of events) this.#onEvent(event);
+    this.#rearm();
+  }
+
+  #onEvent(event: MuxEvent): void {
+    switch (event.type) {
+      case "ready":
+        this.#options.onReady?.(event.description);
+        break;
+      case "streamRequested": {
+        const stream = this.#addStream(event.streamId, formatTarget(event.target));
+        const gaveUp = new AbortController();
+        this.#requested.set(event.streamId, gaveUp);
+        this.#options.onRequest?.(stream, event.target, gaveUp.signal);
+        break;
+      }
+      case "streamAccepted":
+        this.#opening.get(event.streamId)?.accept();
+        this.#opening.delete(event.streamId);
+        break;
+      case "streamData":
+        this.#onData(event.streamId, event.data);
+        break;
+      case "streamFinished":
+        this.#streams.get(event.streamId)?.ended();
+        break;
+      case "streamWritable":
+        this.#streams.get(event.streamId)?.drained();
+        break;
+      case "streamClosed":
+        this.#onStreamClosed(event.streamId, event.error);
+        break;
+      case "closed":
+        if (event.error === undefined) this.#connection.close();
+        else this.#connection.reset(event.error);
+        this.#closed(event.error);
+        break;
+    }
+  }
+
+  #onData(streamId: number, data: Uint8Array): void {
+    const stream = this.#streams.get(streamId);
+    if (stream === undefined) return;
+    stream.deliver(data);
+    if (!this.#session.hasWindow(streamId)) this.#slow.delivered(stream);
+  }
+
+  #onStreamClosed(streamId: number, error: TunnelError | undefined): void {
+    const stream = this.#streams.get(streamId);
+    this.#opening.get(streamId)?.fail(error ?? new TunnelError("ERR_CLOSED", "closed at once"));
+    this.#opening.delete(streamId);
+    if (stream === undefined) return;
+    this.#forget(stream);
+    stream.closed(error);
+    this.#options.onStreamClosed?.();
+  }
+
+  #addStream(streamId: number, peer: string): MuxStream {
+    const info = { transport: this.#options.system, local: this.info.peer, peer };
+    const stream = new MuxStream(streamId, info, this.#link);
+    this.#streams.set(streamId, stream);
+    return stream;
+  }
+
+  #forget(stream: MuxStream): void {
+    this.#streams.delete(stream.id);
+    this.#requested.get(stream.id)?.abort(new TunnelError("ERR_ABORTED", "the peer gave up"));
+    this.#requested.delete(stream.id);
+    this.#waiting.delete(stream);
+    this.#slow.forget(stream);
+  }
+
+  #writeStream(streamId: number, data: Uint8Array): boolean {
+    this.#apply(this.#session.write(streamId, data, this.#now()));
+    if (!this.#isFull) return true;
+    const stream = this.#streams.get(streamId);
+    if (stream !== undefined) this.#waiting.add(stream);
+    return false;
+  }
+
+  #taken(stream: MuxStream, byteLength: number): void {
+    if (this.#session.hasWindow(stream.id)) {
+      this.#apply(this.#session.consumed(stream.id, byteLength, this.#now()));
+    } else {
+      this.#slow.taken(stream);
+    }
+  }
+
+  #drained(): void {
+    this.#isFull = false;
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    for (const stream of waiting) stream.drained();
+  }
+
+  #rearm(): void {
+    const at = this.#isClosed ? undefined : this.#session.deadline;
+    if (at === this.#timer?.at) return;
+    this.#timer?.timer.cancel();
+    this.#timer = undefined;
+    if (at === undefined) return;
+    const timer = this.#runtime.clock.schedule(Math.max(0, at - this.#now()), () => {
+      this.#timer = undefined;
+      this.#apply(this.#session.tick(this.#now()));
+    });
+    this.#timer = { at, timer };
+  }
+
+  #connectionClosed(error: TunnelError | undefined): void {
+    if (this.#isClosed) return;
+    if (error === undefined) this.#apply(this.#session.receiveEnd(this.#now()));
+    this.#closed(error);
+  }
+
+  #closed(error: TunnelError | undefined): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#timer?.timer.cancel();
+    const lost = linkLost(error, this.info);
+    for (const pending of this.#opening.values()) pending.fail(lost);
+    this.#opening.clear();
+    for (const stream of [...this.#streams.values()]) {
+      this.#forget(stream);
+      stream.closed(lost);
+    }
+    this.#slow.dispose();
+    this.#options.onClose?.(error);
+  }
+}
+
+interface PendingOpen {
+  accept(): void;
+  fail(error: TunnelError): void;
+}
+
+function linkLost(error: TunnelError | undefined, info: ConnectionInfo): NetworkError {
+  const why = error === undefined ? "the link ended" : error.message;
+  return new NetworkError("ERR_TUNNEL_LOST", `link to ${info.peer} lost: ${why}`, { cause: error });
+}
