@@ -52,9 +52,9 @@ export class HostPattern {
     return this.host.kind === "name" || (this.host.kind === "block" && this.host.cidr.isSingle);
   }
 
-  /** Whether it can match addresses at all. */
-  get isForAddresses(): boolean {
-    return this.host.kind === "block" || this.host.kind === "any";
+  /** Whether it can match an address on that port at all. */
+  isForAddressesAt(port: number): boolean {
+    return this.matchesPort(port) && (this.host.kind === "block" || this.host.kind === "any");
   }
 
   /** Matches a name, not an IP literal. */

@@ -1,0 +1,121 @@
+import { isIP, isIPv6, type LookupFunction } from "node:net";
+import { normalizeHostName } from "../../address/host-name.ts";
+import { formatTarget, type Target } from "../../address/target.ts";
+import { NetworkError, type PolicyError } from "../../errors.ts";
+import type { Connection } from "../../tunnel/connection.ts";
+import type { Metadata, Outbound } from "../../tunnel/request.ts";
+import type { Runtime } from "../../tunnel/runtime.ts";
+import { dialFirst } from "./happy-eyeballs.ts";
+import { type Lookup, Resolver } from "./resolver.ts";
+
+/** How a TCP connection is made: `dialTcp` of `transports/tcp`. */
+export type DialTcp = (options: {
+  readonly runtime: Runtime;
+  readonly to: { readonly host: string; readonly port: number };
+  readonly signal: AbortSignal;
+  readonly connectTimeoutMs: number;
+  readonly lookup?: LookupFunction;
+}) => Promise<Connection>;
+
+/** What may be dialled, and for whom: `ExitPolicy` of `relay`. */
+export interface DialPolicy {
+  /** Judges a target before its name is resolved. */
+  checkName(target: Target, metadata: Metadata): PolicyError | undefined;
+  /** Judges one address that `target` stands for, just before it is dialled. */
+  checkAddress(address: string, target: Target, metadata: Metadata): PolicyError | undefined;
+}
+
+/** Options of the way out through this machine's own network. */
+export interface DirectOutboundOptions {
+  /** @default "direct" */
+  readonly name?: string | undefined;
+  readonly runtime: Runtime;
+  readonly dialTcp: DialTcp;
+  /** @default everything may be dialled */
+  readonly policy?: DialPolicy | undefined;
+  /** @default the system's resolver */
+  readonly lookup?: Lookup | undefined;
+  /** For each address. @default 10000 */
+  readonly connectTimeoutMs?: number | undefined;
+  /** Dials addresses of this family only. @default both */
+  readonly ipVersion?: 4 | 6 | undefined;
+}
+
+/**
+ * A way out that dials targets itself.
+ *
+ * A name is resolved once; the policy sees every address, and those it lets pass are dialled, not
+ * the name, so a second answer of the name server changes nothing. Only strict IP literals skip
+ * the resolver; `127.1`, `0x7f000001` and their kind become addresses there and are judged as such.
+ */
+export function createDirectOutbound(options: DirectOutboundOptions): Outbound {
+  const { name = "direct", runtime, dialTcp, policy, ipVersion } = options;
+  const { connectTimeoutMs = DEFAULT_CONNECT_TIMEOUT_MS } = options;
+  const { clock } = runtime;
+  const resolver = new Resolver({ clock, lookup: options.lookup });
+  return {
+    name,
+    dial: async (target, { signal, metadata }) => {
+      checkTarget(target);
+      const denied = policy?.checkName(target, metadata);
+      if (denied !== undefined) throw denied;
+      const { host, port } = target;
+      const found = isIP(host) === 0 ? await resolver.resolve(host, signal) : [host];
+      const usable = found.filter((address) => isOfVersion(address, ipVersion));
+      if (usable.length === 0) throw wrongVersion(target, ipVersion);
+      const denials: PolicyError[] = [];
+      const addresses = usable.filter((address) => {
+        const refusal = policy?.checkAddress(address, target, metadata);
+        if (refusal !== undefined) denials.push(refusal);
+        return refusal === undefined;
+      });
+      if (addresses.length === 0 && denials[0] !== undefined) throw denials[0];
+      return await dialFirst(
+        addresses,
+        (address, attempt) =>
+          dialTcp({
+            runtime,
+            to: { host, port },
+            signal: attempt,
+            connectTimeoutMs,
+            // With a name in `to`, errors name what was asked for; the address is the judged one.
+            ...(isIP(host) === 0 && { lookup: answering(address) }),
+          }),
+        { clock, signal },
+      );
+    },
+  };
+}
+
+function checkTarget(target: Target): void {
+  const text = formatTarget(target);
+  if (target.network !== "tcp") {
+    throw new NetworkError("ERR_COMMAND_UNSUPPORTED", `target ${text}: only TCP is dialled here`);
+  }
+  if (target.port === 0) {
+    throw new NetworkError("ERR_ADDRESS_UNSUPPORTED", `target ${text}: port 0 cannot be dialled`);
+  }
+  if (isIP(target.host) === 0 && normalizeHostName(target.host) === undefined) {
+    throw new NetworkError("ERR_ADDRESS_UNSUPPORTED", `target ${text}: is no host name`);
+  }
+}
+
+function isOfVersion(address: string, version: 4 | 6 | undefined): boolean {
+  return version === undefined || isIPv6(address) === (version === 6);
+}
+
+function wrongVersion(target: Target, version: 4 | 6 | undefined): NetworkError {
+  const text = `target ${formatTarget(target)} has no IPv${version} address, and only those are dialled`;
+  return new NetworkError("ERR_ADDRESS_UNSUPPORTED", text);
+}
+
+/** A `net` lookup that knows one answer. */
+function answering(address: string): LookupFunction {
+  const family = isIPv6(address) ? 6 : 4;
+  return (_hostname, { all }, callback) => {
+    if (all) callback(null, [{ address, family }]);
+    else callback(null, address, family);
+  };
+}
+
+const DEFAULT_CONNECT_TIMEOUT_MS = 10_000;

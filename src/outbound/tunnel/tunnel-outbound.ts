@@ -1,0 +1,6 @@
+import type { Outbound, StreamOpener } from "../../tunnel/request.ts";
+
+/** A way out through a tunnel: each dial is a stream of it. Names travel unresolved. */
+export function createTunnelOutbound(name: string, opener: StreamOpener): Outbound {
+  return { name, dial: async (target, options) => await opener.open(target, options) };
+}

@@ -1,0 +1,24 @@
+import type { Outbound } from "../../tunnel/request.ts";
+import type { Runtime } from "../../tunnel/runtime.ts";
+import { type DialProxy, dialThroughProxy } from "./dial-through-proxy.ts";
+import type { Proxy } from "./proxy-url.ts";
+
+/** Options of a way out through a proxy. */
+export interface UpstreamOutboundOptions {
+  readonly name: string;
+  readonly runtime: Runtime;
+  readonly proxy: Proxy;
+  readonly dial: DialProxy;
+  /** @default 15000 */
+  readonly timeoutMs?: number | undefined;
+}
+
+/** A way out through an upstream SOCKS5, SOCKS4a or HTTP proxy. */
+export function createUpstreamOutbound(options: UpstreamOutboundOptions): Outbound {
+  const { name, runtime, proxy, dial, timeoutMs } = options;
+  return {
+    name,
+    dial: async (target, { signal }) =>
+      await dialThroughProxy(proxy, target, { runtime, dial, signal, timeoutMs }),
+  };
+}
