@@ -1,0 +1,210 @@
+import type { Credential } from "./credential.ts";
+import type { Milliseconds } from "./duration.ts";
+import {
+  choice,
+  duration,
+  flag,
+  type Header,
+  headers,
+  hostName,
+  integer,
+  type OptionCodec,
+  pem,
+  pins,
+  proxyUrl,
+} from "./option-codec.ts";
+import type { ProxyUrl } from "./proxy-url.ts";
+import type { Role, SystemName } from "./systems.ts";
+
+/** What the query of a tunnel URL says. What is absent is left to the protocol. */
+export type TunnelOptions = Partial<OptionValues>;
+
+/** Everything the query of a tunnel URL can say. */
+export interface OptionValues {
+  /** Name asked for in the TLS handshake, and checked against the certificate. */
+  readonly sni: string;
+  /** PEM: who may have signed the other side's certificate. */
+  readonly ca: Credential;
+  /** PEM: our certificate. */
+  readonly cert: Credential;
+  /** PEM: the key of our certificate. */
+  readonly key: Credential;
+  /** SHA-256 of the public keys (SPKI) accepted, base64. */
+  readonly pin: readonly string[];
+  /** Accepts any certificate. */
+  readonly insecure: boolean;
+  /** Proxy the tunnel itself goes through. */
+  readonly proxy: ProxyUrl;
+  /** Headers added to the request of ws and wss. */
+  readonly header: readonly Header[];
+  /** After how long a connection without streams is closed; 0: never. */
+  readonly idle: Milliseconds;
+  /** How often the peer is probed; it counts as lost after twice this time. */
+  readonly keepalive: Milliseconds;
+  /** pong: streams on one connection. */
+  readonly streams: number;
+  /** pong: which program the other side runs. */
+  readonly peer: PongPeer;
+  /** pong: whether our extensions are offered. */
+  readonly ext: boolean;
+  /** pong: what happens to a stream whose reader is too slow. */
+  readonly slow: SlowPolicy;
+  /** pong: connections kept ready. */
+  readonly spare: number;
+  /** pong: after this age a connection gets no new streams. */
+  readonly maxage: Milliseconds;
+  /** pong: how long the answer to the client waits for a sign of the target. */
+  readonly hold: Milliseconds;
+}
+
+/** Programs that speak pong and differ in what they do. */
+export type PongPeer = (typeof PONG_PEERS)[number];
+
+/** What happens to a stream whose reader is too slow. */
+export type SlowPolicy = (typeof SLOW_POLICIES)[number];
+
+/** A key of {@link OptionValues}, which is also its name in the URL. */
+export type OptionName = keyof OptionValues;
+
+/** Options while they are being read. */
+export type OptionsDraft = { -readonly [Name in OptionName]?: OptionValues[Name] };
+
+/** One option: how it is written, where it makes sense, and what it does. */
+export interface OptionDefinition extends OptionInfo {
+  /** What may stand there: `TIME`, `1..300`. */
+  readonly form: string;
+  /** Reads all values given under the name, at least one, into the draft. */
+  read(texts: readonly string[], into: OptionsDraft): void;
+  /** Writes the option again, if it is there; secrets are hidden unless they are to be revealed. */
+  write(options: TunnelOptions, how: { readonly reveal: boolean }): readonly string[];
+}
+
+/** What help and checks know of an option. */
+export interface OptionInfo {
+  /** One sentence on what it does. */
+  readonly summary: string;
+  /** The only system that has it. @default all */
+  readonly system?: SystemName;
+  /** The roles that have it. @default all */
+  readonly roles?: readonly Role[];
+  /** What the transport must have. */
+  readonly needs?: "TLS" | "HTTP";
+}
+
+/** Programs that speak pong, by the name the `peer` option uses. */
+export const PONG_PEERS = ["auto", "sluice", "v0.9.4", "head"] as const;
+
+/** The values of the `slow` option. */
+export const SLOW_POLICIES = ["reset", "pause"] as const;
+
+/** Every option there is. */
+export const OPTIONS: Readonly<Record<OptionName, OptionDefinition>> = {
+  sni: option("sni", hostName, {
+    summary: "name sent in the TLS handshake and checked against the certificate",
+    roles: ["connect", "provide"],
+    needs: "TLS",
+  }),
+  ca: option("ca", pem, {
+    summary: "PEM certificates that may have signed the other side's certificate",
+    needs: "TLS",
+  }),
+  cert: option("cert", pem, {
+    summary: "our certificate, PEM",
+    needs: "TLS",
+  }),
+  key: option("key", pem, {
+    summary: "the key of our certificate, PEM",
+    needs: "TLS",
+  }),
+  pin: option("pin", pins, {
+    summary: "public key (SPKI) the other side must have, hex or base64; repeatable",
+    roles: ["connect", "provide"],
+    needs: "TLS",
+  }),
+  insecure: option("insecure", flag, {
+    summary: "accept any certificate: anybody on the way can read and change everything",
+    roles: ["connect", "provide"],
+    needs: "TLS",
+  }),
+  proxy: option("proxy", proxyUrl, {
+    summary: "HTTP or SOCKS5 proxy the tunnel itself goes through",
+    roles: ["connect", "provide"],
+  }),
+  header: option("header", headers, {
+    summary: "header added to the opening request; repeatable",
+    roles: ["connect", "provide"],
+    needs: "HTTP",
+  }),
+  idle: option("idle", duration({ min: 0, max: 86_400_000 }), {
+    summary: "close a connection without streams after this time; 0: never",
+  }),
+  keepalive: option("keepalive", duration({ min: 0, max: 3_600_000 }), {
+    summary: "probe the peer this often, give it up after twice the time; 0: never",
+  }),
+  streams: option("streams", integer(1, 300), {
+    summary: "streams on one connection before another one is dialled",
+    system: "pong",
+    roles: ["connect"],
+  }),
+  peer: option("peer", choice(PONG_PEERS), {
+    summary: "what the other side runs, where its quirks must be known",
+    system: "pong",
+  }),
+  ext: option("ext", flag, {
+    summary: "offer Sluice's extensions (windows, probes, real half-close)",
+    system: "pong",
+  }),
+  slow: option("slow", choice(SLOW_POLICIES), {
+    summary: "a stream whose reader is too slow is reset, or pauses the whole connection",
+    system: "pong",
+  }),
+  spare: option("spare", integer(0, 8), {
+    summary: "connections kept open in advance",
+    system: "pong",
+    roles: ["connect"],
+  }),
+  maxage: option("maxage", duration({ min: 1_000, max: 30 * 86_400_000 }), {
+    summary: "give a connection no new streams after this age",
+    system: "pong",
+    roles: ["connect"],
+  }),
+  hold: option("hold", duration({ min: 0, max: 60_000 }), {
+    summary: "hold the answer to the client this long for a sign of the target",
+    system: "pong",
+    roles: ["connect"],
+  }),
+};
+
+/** Whether there is an option of this name. */
+export function isOptionName(text: string): text is OptionName {
+  return Object.hasOwn(OPTIONS, text);
+}
+
+/** The options a system has in a role, whatever the transport. */
+export function optionNames(system: SystemName, role: Role): OptionName[] {
+  return Object.keys(OPTIONS)
+    .filter(isOptionName)
+    .filter((name) => {
+      const definition = OPTIONS[name];
+      const isOfSystem = definition.system === undefined || definition.system === system;
+      return isOfSystem && (definition.roles?.includes(role) ?? true);
+    });
+}
+
+function option<Name extends OptionName>(
+  name: Name,
+  codec: OptionCodec<OptionValues[Name]>,
+  info: OptionInfo,
+): OptionDefinition {
+  return {
+    ...info,
+    form: codec.form,
+    read(texts, into) {
+      into[name] = codec.read(texts);
+    },
+    write(options, how) {
+      const value = options[name];
+      return value === undefined ? [] : codec.write(value, how);
+    },
+  };
+}
