@@ -1,0 +1,113 @@
+import net from "node:net";
+import tls from "node:tls";
+import { formatHostPort } from "../../address/target.ts";
+import { timeoutAfter } from "../../clock/clock.ts";
+import { NetworkError, toTunnelError, TunnelError } from "../../errors.ts";
+import type { Connection } from "../../tunnel/connection.ts";
+import { DuplexConnection } from "../../tunnel/duplex-connection.ts";
+import { connectSocket, type TcpDialOptions } from "../tcp/dial.ts";
+import { isPinned, spkiPin, type TlsClientOptions, tlsError } from "./tls-options.ts";
+
+/** Where and how to dial. */
+export interface TlsDialOptions extends TcpDialOptions {
+  readonly tls?: TlsClientOptions | undefined;
+  /** @default 10000 */
+  readonly handshakeTimeoutMs?: number | undefined;
+}
+
+/**
+ * Connects over TLS 1.2 or newer and verifies the server.
+ *
+ * @throws NetworkError while connecting, TunnelError `ERR_TLS` in the handshake, each with what to
+ *   try; `signal.reason` when aborted
+ */
+export async function dialTls(options: TlsDialOptions): Promise<Connection> {
+  const socket = await connectTls(options);
+  return tlsConnection(socket, options);
+}
+
+/** A {@link Connection} over a TLS socket whose handshake is done. */
+export function tlsConnection(
+  socket: tls.TLSSocket,
+  { runtime, keepaliveMs = 15_000 }: Pick<TcpDialOptions, "runtime" | "keepaliveMs">,
+): Connection {
+  socket.setNoDelay(true);
+  if (keepaliveMs > 0) socket.setKeepAlive(true, keepaliveMs);
+  return new DuplexConnection(socket, {
+    runtime,
+    info: {
+      transport: "tls",
+      local: formatHostPort(socket.localAddress ?? "-", socket.localPort ?? 0),
+      peer: formatHostPort(socket.remoteAddress ?? "-", socket.remotePort ?? 0),
+    },
+    destroy: () => void socket.destroy(),
+  });
+}
+
+/** The TLS socket itself, verified, for layers that wrap it: WebSocket, HTTP. */
+export async function connectTls(options: TlsDialOptions): Promise<tls.TLSSocket> {
+  const { to, runtime, signal, handshakeTimeoutMs = 10_000 } = options;
+  const settings = options.tls ?? {};
+  const raw = await connectSocket(options);
+  const peer = "path" in to ? to.path : formatHostPort(to.host, to.port);
+  const host = "path" in to ? "" : to.host;
+  const name = settings.serverName ?? host;
+  using deadline = timeoutAfter(runtime.clock, handshakeTimeoutMs, () => {
+    const text = `${peer}: tls handshake not complete within ${handshakeTimeoutMs} ms`;
+    return new NetworkError("ERR_HANDSHAKE_TIMEOUT", text, { hint: "check that this port speaks TLS" });
+  });
+  const aborted = AbortSignal.any([deadline.signal, ...(signal ? [signal] : [])]);
+  return await new Promise((resolve, reject) => {
+    // With a pin the key itself is the identity; with `insecure` there is none.
+    const verifies = settings.insecure !== true && settings.pin === undefined;
+    const socket = tls.connect({
+      socket: raw,
+      minVersion: "TLSv1.2",
+      rejectUnauthorized: verifies,
+      ...(net.isIP(name) === 0 && name !== "" ? { servername: name } : {}),
+      ...(verifies ? { checkServerIdentity: (_, cert) => tls.checkServerIdentity(name, cert) } : {}),
+      ...defined("ca", settings.ca),
+      ...defined("cert", settings.cert),
+      ...defined("key", settings.key),
+      ...(settings.alpn ? { ALPNProtocols: [...settings.alpn] } : {}),
+    });
+    const settle = (act: () => void): void => {
+      aborted.removeEventListener("abort", onAbort);
+      socket.off("error", onError).off("secureConnect", onSecure);
+      act();
+    };
+    const fail = (error: Error): void => {
+      settle(() => {
+        socket.on("error", () => {}); // whatever still fails, nobody waits for it
+        socket.destroy();
+        reject(error);
+      });
+    };
+    const onAbort = (): void => fail(toTunnelError(aborted.reason, "ERR_ABORTED", peer));
+    const onError = (cause: Error): void => fail(tlsError(cause, peer));
+    const onSecure = (): void => {
+      if (settings.pin !== undefined && settings.insecure !== true) {
+        const actual = spkiPin(socket.getPeerCertificate());
+        if (!isPinned(settings.pin, actual)) {
+          const hint = `if the change is expected, set pin=${actual}`;
+          fail(new TunnelError("ERR_TLS", `${peer}: the server's key is not the pinned one`, { hint }));
+          return;
+        }
+      }
+      settle(() => resolve(socket));
+    };
+    if (aborted.aborted) return onAbort();
+    aborted.addEventListener("abort", onAbort, { once: true });
+    socket.on("error", onError).on("secureConnect", onSecure);
+  });
+}
+
+function defined<Key extends string>(
+  key: Key,
+  value: string | Uint8Array | undefined,
+): { [Name in Key]?: string | Buffer } {
+  if (value === undefined) return {};
+  const pem = typeof value === "string" ? value : Buffer.from(value);
+  // The computed key is exactly `Key`, which the compiler widens to string.
+  return { [key]: pem } as { [Name in Key]?: string | Buffer };
+}

@@ -1,0 +1,61 @@
+import { createHash, timingSafeEqual } from "node:crypto";
+import tls from "node:tls";
+import { TunnelError } from "../../errors.ts";
+
+/** How a dialling end judges the server, and what it shows of itself. */
+export interface TlsClientOptions {
+  /** The name asked for and verified. @default the host dialled; no SNI for an IP address */
+  readonly serverName?: string | undefined;
+  /** PEM certificates to trust instead of the system's. */
+  readonly ca?: string | Uint8Array | undefined;
+  /** PEM certificate and key shown to the server. */
+  readonly cert?: string | Uint8Array | undefined;
+  readonly key?: string | Uint8Array | undefined;
+  /** SHA-256 of the server's public key (SPKI), base64 or hex: only this key is accepted, whoever signed it. */
+  readonly pin?: string | undefined;
+  /** Accepts any certificate. Loud. */
+  readonly insecure?: boolean | undefined;
+  readonly alpn?: readonly string[] | undefined;
+}
+
+/** The base64 SHA-256 of a certificate's public key, as the `pin` option takes it. */
+export function spkiPin(certificate: tls.PeerCertificate | { readonly raw: Buffer; readonly pubkey?: Buffer }): string {
+  const { pubkey } = certificate;
+  return createHash("sha256").update(pubkey ?? certificate.raw).digest("base64");
+}
+
+/** Whether `pin` (base64 or hex, with or without a `sha256/` in front) names `actual` (base64). */
+export function isPinned(pin: string, actual: string): boolean {
+  const text = pin.replace(/^sha256[/:]+/i, "");
+  const isHex = /^[0-9a-f]{64}$/i.test(text);
+  const expected = Buffer.from(text, isHex ? "hex" : "base64");
+  const got = Buffer.from(actual, "base64");
+  return expected.byteLength === got.byteLength && timingSafeEqual(expected, got);
+}
+
+/** Turns a failed TLS handshake into our words, with the fix where one is known. */
+export function tlsError(cause: unknown, peer: string): TunnelError {
+  const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";
+  const message = cause instanceof Error ? cause.message : String(cause);
+  const known = TLS_ERRORS[code];
+  const text = known?.[0] ?? (code.startsWith("ERR_SSL_") ? code.slice(8).toLowerCase().replaceAll("_", " ") : message);
+  return new TunnelError("ERR_TLS", `${peer}: tls handshake: ${text}`, { cause, hint: known?.[1] });
+}
+
+const TRUST = "give its CA with ca=file:ca.pem, or its key with pin=";
+
+const TLS_ERRORS: Readonly<Record<string, readonly [string, string] | undefined>> = {
+  DEPTH_ZERO_SELF_SIGNED_CERT: ["the certificate is self-signed", TRUST],
+  SELF_SIGNED_CERT_IN_CHAIN: ["the certificate's CA is not trusted", TRUST],
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: ["the certificate's CA is not trusted", TRUST],
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: ["the certificate's CA is not trusted", TRUST],
+  CERT_HAS_EXPIRED: ["the certificate has expired", "renew it on the server; check this clock"],
+  CERT_NOT_YET_VALID: ["the certificate is not valid yet", "check the clocks of both machines"],
+  ERR_TLS_CERT_ALTNAME_INVALID: [
+    "the certificate is for another name",
+    "dial the name in the certificate, or set sni= to it",
+  ],
+  ECONNRESET: ["the peer closed the connection", "check that this port speaks TLS"],
+  ERR_SSL_WRONG_VERSION_NUMBER: ["the peer does not speak TLS", "check the port and the transport"],
+  ERR_SSL_PACKET_LENGTH_TOO_LONG: ["the peer does not speak TLS", "check the port and the transport"],
+};
