@@ -1,0 +1,81 @@
+import type { HostPattern, PortRange } from "../address/host-pattern.ts";
+import type { Target } from "../address/target.ts";
+import { ConfigError, NetworkError } from "../errors.ts";
+import type { Metadata, Outbound } from "../tunnel/request.ts";
+
+/**
+ * One rule: when everything it names matches, targets go out through `via`. Of the values of one
+ * property any may match; a property that is absent matches everything.
+ */
+export interface Route {
+  /**
+   * Domains, addresses and blocks, each with ports if it wants. Names are not resolved here: a
+   * block matches targets that were asked for as IP literals only, and a domain names only.
+   */
+  readonly targets?: readonly HostPattern[] | undefined;
+  readonly ports?: readonly PortRange[] | undefined;
+  readonly network?: Target["network"] | undefined;
+  readonly inbounds?: readonly string[] | undefined;
+  /** Authenticated users; a request without one never matches. */
+  readonly users?: readonly string[] | undefined;
+  /** The name of an outbound. */
+  readonly via: string;
+}
+
+/** What a router chooses from. */
+export interface RouterOptions {
+  readonly routes: readonly Route[];
+  /** By name. Read at each choice: outbounds may come and go. */
+  readonly outbounds: ReadonlyMap<string, Outbound>;
+  /** The outbound of what no route matches. */
+  readonly fallback: string;
+}
+
+/** Chooses the way out. The first route that matches wins. Routes are no access rules. */
+export class Router {
+  readonly #routes: readonly Route[];
+  readonly #outbounds: ReadonlyMap<string, Outbound>;
+  readonly #fallback: string;
+
+  /** @throws ConfigError when a route, or the fallback, names no outbound that exists now */
+  constructor({ routes, outbounds, fallback }: RouterOptions) {
+    this.#routes = routes;
+    this.#outbounds = outbounds;
+    this.#fallback = fallback;
+    for (const name of [...routes.map(({ via }) => via), fallback]) {
+      if (outbounds.has(name)) continue;
+      const known = [...outbounds.keys()].join(", ");
+      throw new ConfigError(`route via "${name}": there is no such outbound`, {
+        hint: known === "" ? undefined : `use one of: ${known}`,
+      });
+    }
+  }
+
+  /**
+   * `metadata.via` beats every route.
+   *
+   * @throws NetworkError `ERR_TUNNEL_DOWN` when the chosen outbound is not there (any more)
+   */
+  choose(target: Target, metadata: Metadata): Outbound {
+    const name =
+      metadata.via ??
+      this.#routes.find((route) => matches(route, target, metadata))?.via ??
+      this.#fallback;
+    const outbound = this.#outbounds.get(name);
+    if (outbound !== undefined) return outbound;
+    throw new NetworkError("ERR_TUNNEL_DOWN", `outbound "${name}" is not there`);
+  }
+}
+
+function matches(route: Route, target: Target, metadata: Metadata): boolean {
+  const { targets, ports, network, inbounds, users } = route;
+  if (network !== undefined && network !== target.network) return false;
+  if (inbounds !== undefined && !inbounds.includes(metadata.inbound)) return false;
+  if (users !== undefined) {
+    if (metadata.user === undefined || !users.includes(metadata.user)) return false;
+  }
+  if (ports !== undefined) {
+    if (!ports.some(({ first, last }) => target.port >= first && target.port <= last)) return false;
+  }
+  return targets === undefined || targets.some((pattern) => pattern.matchesTarget(target));
+}
