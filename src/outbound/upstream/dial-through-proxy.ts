@@ -7,7 +7,7 @@ import type { Connection } from "../../tunnel/connection.ts";
 import { handshake } from "../../tunnel/handshake.ts";
 import type { Runtime } from "../../tunnel/runtime.ts";
 import { connectAnswer, connectRefusal, encodeConnect } from "./http-connect.ts";
-import { formatProxy, type Proxy } from "./proxy-url.ts";
+import { formatProxy, type Proxy } from "./proxy.ts";
 import { socksConnect } from "./socks-connect.ts";
 
 /** Connects to the proxy itself: `dialTcp`, or `dialTls` when `isTls`. */

@@ -1,6 +1,6 @@
 import type { ByteReader, Parser } from "../../bytes/byte-reader.ts";
 import { type ErrorCode, NetworkError, ProtocolError } from "../../errors.ts";
-import type { Proxy } from "./proxy-url.ts";
+import type { Proxy } from "./proxy.ts";
 
 /** The request head that asks an HTTP proxy for a tunnel to `authority`, `host:port`. */
 export function encodeConnect(authority: string, credential: Proxy["credential"]): Uint8Array {

@@ -3,7 +3,7 @@ import { SocksClient } from "socks";
 import type { HostPort } from "../../address/socks-address.ts";
 import { type ErrorCode, NetworkError, type TunnelError } from "../../errors.ts";
 import type { Connection } from "../../tunnel/connection.ts";
-import { formatProxy, type Proxy } from "./proxy-url.ts";
+import { formatProxy, type Proxy } from "./proxy.ts";
 
 /** Bounds of one SOCKS handshake. */
 export interface SocksConnectOptions {
