@@ -122,7 +122,10 @@ export class DuplexConnection implements Connection {
   }
 
   reset(cause: TunnelError): void {
-    if (this.#duplex.destroyed) return;
+    if (this.#duplex.destroyed) {
+      this.#inbox.close(cause); // it ended in order, but what waits for its reader is not wanted
+      return;
+    }
     this.#error ??= cause;
     this.#state = "closed";
     this.#dropBatch();

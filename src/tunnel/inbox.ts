@@ -40,19 +40,20 @@ export class Inbox {
   attach(handler: ConnectionHandler): void {
     this.#handler = handler;
     // The former owner heard of the end and of the close; this one has not.
-    if (this.#end === "reported") this.#end = "ended";
+    if (this.#end === "reported" && !this.#isDiscarding) this.#end = "ended";
     this.#isClosed = false;
     this.#drain();
   }
 
   detach(): void {
     this.#handler = undefined;
-    this.#isPaused = true;
+    this.pause();
     this.#isClosed = false; // the next owner will hear of it
   }
 
   pause(): void {
-    this.#isPaused = true;
+    // What is dropped anyway must go on coming, or the end behind it never would.
+    this.#isPaused = !this.#isDiscarding;
   }
 
   resume(): void {
@@ -61,7 +62,7 @@ export class Inbox {
   }
 
   unshift(chunk: Uint8Array): void {
-    if (chunk.byteLength === 0 || this.#isClosed) return;
+    if (chunk.byteLength === 0 || this.#isClosed || this.#isDiscarding) return;
     this.#returnedBytes += chunk.byteLength;
     this.#queue.unshift(chunk);
     this.#queuedBytes += chunk.byteLength;
@@ -127,17 +128,24 @@ export class Inbox {
       this.#queuedBytes -= chunk.byteLength;
       this.#take(chunk, this.#handler);
     }
-    if (this.#handler === undefined || this.#isClosed) return;
-    const isEmpty = this.#queue.length === 0;
-    if (this.#end === "ended" && isEmpty && !this.#isPaused && this.#close?.error === undefined) {
+    if (this.#canReportEnd()) {
       this.#end = "reported";
-      this.#handler.onEnd();
+      this.#handler?.onEnd();
     }
-    // A graceful close waits for a paused reader; a hard one does not.
-    const canClose = this.#close?.error !== undefined || (isEmpty && this.#end !== "ended");
-    if (this.#close !== undefined && canClose && !this.#isClosed) {
-      this.#isClosed = true;
-      this.#handler.onClose(this.#close.error);
-    }
+    // Asked anew: the end may have made the owner detach, pause, or put bytes back.
+    if (this.#handler === undefined || this.#close === undefined || !this.#canReportClose()) return;
+    this.#isClosed = true;
+    this.#handler.onClose(this.#close.error);
+  }
+
+  #canReportEnd(): boolean {
+    if (this.#handler === undefined || this.#isClosed || this.#isPaused) return false;
+    return this.#end === "ended" && this.#queue.length === 0 && this.#close?.error === undefined;
+  }
+
+  /** A graceful close waits for a paused reader; a hard one does not. */
+  #canReportClose(): boolean {
+    if (this.#isClosed) return false;
+    return this.#close?.error !== undefined || (this.#queue.length === 0 && this.#end !== "ended");
   }
 }

@@ -288,7 +288,7 @@ export class MuxDriver {
     const lost = linkLost(error, this.info);
     for (const pending of this.#opening.values()) pending.fail(lost);
     this.#opening.clear();
-    for (const stream of [...this.#streams.values()]) {
+    for (const stream of this.#streams.values()) {
       this.#forget(stream);
       stream.closed(lost);
     }

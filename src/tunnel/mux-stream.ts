@@ -147,7 +147,7 @@ export class MuxStream implements Connection {
       if (this.#flushTimer !== undefined) this.#armFlushTimer();
     }
     if (this.#outboxBytes === 0) this.#sendEnd();
-    else if (this.#state === "closing") this.#flushTimer ?? this.#armFlushTimer();
+    else if (this.#state === "closing" && this.#flushTimer === undefined) this.#armFlushTimer();
     return isLinkReady;
   }
 

@@ -123,14 +123,14 @@ export class PongClient implements StreamOpener {
     this.#retry?.cancel();
     const error = new TunnelError("ERR_SHUTDOWN", "tunnel is closing");
     this.#closing.abort(error);
-    for (const waiter of [...this.#waiting]) waiter.fail(error);
+    for (const waiter of this.#waiting) waiter.fail(error);
     const { clock } = this.#options.runtime;
     const until = clock.now() + graceMs;
     const isBusy = (): boolean => [...this.#links].some(({ driver }) => driver.streamCount > 0);
     while (isBusy() && clock.now() < until) {
       await new Promise<void>((resolve) => void clock.schedule(DRAIN_POLL_MS, resolve));
     }
-    for (const link of [...this.#links]) link.driver.close();
+    for (const link of this.#links) link.driver.close();
     this.#report();
   }
 
@@ -181,7 +181,7 @@ export class PongClient implements StreamOpener {
   }
 
   #serveWaiting(): void {
-    for (const waiter of [...this.#waiting]) {
+    for (const waiter of this.#waiting) {
       const link = this.#freeLink();
       if (link === undefined) break;
       waiter.take(link);
@@ -265,7 +265,8 @@ export class PongClient implements StreamOpener {
     if (!isProven && livedMs < REFUSED_WITHIN_MS) {
       // Pong answers nothing to a wrong id; a quick end without a word is all there is to see.
       const text = `peer closed the connection ${Math.round(livedMs)} ms after our header`;
-      const hint = "check the client id in the URL, and that the peer speaks pong on this transport";
+      const hint =
+        "check the client id in the URL, and that the peer speaks pong on this transport";
       this.#failed(new NetworkError("ERR_AUTH", text, { cause: error, hint }));
       return;
     }
@@ -277,7 +278,7 @@ export class PongClient implements StreamOpener {
     });
     this.#report();
     // Both reference ends close idle connections: no reason to dial again before somebody asks.
-    if (error !== undefined || link.session.peer === "sluice" || this.#waiting.size > 0) {
+    if (error !== undefined || link.session.peerKind === "sluice" || this.#waiting.size > 0) {
       this.#replenish();
     }
   }

@@ -92,13 +92,19 @@ export function encodeData(
   return frames;
 }
 
-/** Cuts a byte stream into frames, however the bytes were chunked on the way. */
+/**
+ * Cuts a byte stream into frames, however the bytes were chunked on the way.
+ *
+ * A DATA frame that arrives in pieces is yielded piece by piece, each as a frame of its own: its
+ * borders mean nothing, and joining them would copy every byte once more. All others are whole.
+ */
 export class FrameDecoder {
   readonly #header = new Uint8Array(FRAME_HEADER_BYTES);
   #headerLength = 0;
-  /** The payload of a frame whose bytes have not all arrived; its own memory, so no slab is pinned. */
+  /** Payload bytes of the current frame still to come. */
+  #missing = 0;
+  /** The payload so far of a frame that must be whole; its own memory, so no slab is pinned. */
   #payload: Uint8Array | undefined;
-  #payloadLength = 0;
 
   /** @throws ProtocolError on a length below the header's own size */
   *decode(chunk: Uint8Array): Generator<Frame, void, void> {
@@ -110,24 +116,13 @@ export class FrameDecoder {
         this.#headerLength += part.byteLength;
         at += part.byteLength;
         if (this.#headerLength < FRAME_HEADER_BYTES) return;
+        this.#missing = this.#payloadBytes();
+        if (this.#missing > 0 && at === chunk.byteLength) return;
       }
-      const wanted = this.#payloadBytes();
-      if (this.#payload === undefined && chunk.byteLength - at >= wanted) {
-        const payload = chunk.subarray(at, at + wanted);
-        at += wanted;
-        yield this.#frame(payload);
-        continue;
-      }
-      this.#payload ??= new Uint8Array(wanted);
-      const part = chunk.subarray(at, at + wanted - this.#payloadLength);
-      this.#payload.set(part, this.#payloadLength);
-      this.#payloadLength += part.byteLength;
+      const part = chunk.subarray(at, at + this.#missing);
       at += part.byteLength;
-      if (this.#payloadLength < wanted) return;
-      const payload = this.#payload;
-      this.#payload = undefined;
-      this.#payloadLength = 0;
-      yield this.#frame(payload);
+      const frame = this.#take(part);
+      if (frame !== undefined) yield frame;
     }
   }
 
@@ -145,10 +140,26 @@ export class FrameDecoder {
     return length - FRAME_HEADER_BYTES;
   }
 
-  #frame(payload: Uint8Array): Frame {
-    const view = new DataView(this.#header.buffer, this.#header.byteOffset, FRAME_HEADER_BYTES);
-    this.#headerLength = 0;
-    return { streamId: view.getUint32(2), type: view.getUint8(6), payload };
+  /** @returns a frame, or `undefined` while one that must be whole is not */
+  #take(part: Uint8Array): Frame | undefined {
+    const view = new DataView(this.#header.buffer);
+    const streamId = view.getUint32(2);
+    const type = view.getUint8(6);
+    const isComplete = part.byteLength === this.#missing;
+    let payload = part;
+    if (type !== FrameType.data && (this.#payload !== undefined || !isComplete)) {
+      this.#payload ??= new Uint8Array(this.#payloadBytes());
+      this.#payload.set(part, this.#payload.byteLength - this.#missing);
+      payload = this.#payload;
+    }
+    this.#missing -= part.byteLength;
+    if (isComplete) {
+      this.#headerLength = 0;
+      this.#payload = undefined;
+    } else if (type !== FrameType.data) {
+      return undefined;
+    }
+    return { streamId, type, payload };
   }
 }
 

@@ -48,7 +48,8 @@ export function encodeExtension(extension: Extension): Uint8Array {
 export function decodeExtension(payload: Uint8Array): Extension | undefined {
   const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
   const has = (length: number): boolean => payload.byteLength >= length;
-  switch (payload[0]) {
+  const kind = payload[0] ?? NO_KIND;
+  switch (kind) {
     case Kind.hello: {
       if (!has(HELLO_BYTES) || payload[7] !== VERSION) return undefined;
       if (!MAGIC.every((byte, index) => payload[index + 1] === byte)) return undefined;
@@ -77,6 +78,9 @@ function numbers(kind: number, ...values: readonly number[]): Uint8Array {
 }
 
 const Kind = { hello: 0x00, ping: 0x01, pong: 0x02, accepted: 0x03, window: 0x04 } as const;
+
+/** Stands for an empty payload. */
+const NO_KIND = 0xff;
 
 /** `sluice` in ASCII. */
 const MAGIC: readonly number[] = [0x73, 0x6c, 0x75, 0x69, 0x63, 0x65];

@@ -6,7 +6,7 @@ import { NetworkError, toTunnelError, TunnelError } from "../../errors.ts";
 import type { Connection } from "../../tunnel/connection.ts";
 import { DuplexConnection } from "../../tunnel/duplex-connection.ts";
 import { connectSocket, type TcpDialOptions } from "../tcp/dial.ts";
-import { isPinned, spkiPin, type TlsClientOptions, tlsError } from "./tls-options.ts";
+import { isPinned, spkiPin, type TlsClientOptions, tlsError, toPem } from "./tls-options.ts";
 
 /** Where and how to dial. */
 export interface TlsDialOptions extends TcpDialOptions {
@@ -54,7 +54,9 @@ export async function connectTls(options: TlsDialOptions): Promise<tls.TLSSocket
   const name = settings.serverName ?? host;
   using deadline = timeoutAfter(runtime.clock, handshakeTimeoutMs, () => {
     const text = `${peer}: tls handshake not complete within ${handshakeTimeoutMs} ms`;
-    return new NetworkError("ERR_HANDSHAKE_TIMEOUT", text, { hint: "check that this port speaks TLS" });
+    return new NetworkError("ERR_HANDSHAKE_TIMEOUT", text, {
+      hint: "check that this port speaks TLS",
+    });
   });
   const aborted = AbortSignal.any([deadline.signal, ...(signal ? [signal] : [])]);
   return await new Promise((resolve, reject) => {
@@ -65,10 +67,12 @@ export async function connectTls(options: TlsDialOptions): Promise<tls.TLSSocket
       minVersion: "TLSv1.2",
       rejectUnauthorized: verifies,
       ...(net.isIP(name) === 0 && name !== "" ? { servername: name } : {}),
-      ...(verifies ? { checkServerIdentity: (_, cert) => tls.checkServerIdentity(name, cert) } : {}),
-      ...defined("ca", settings.ca),
-      ...defined("cert", settings.cert),
-      ...defined("key", settings.key),
+      ...(verifies
+        ? { checkServerIdentity: (_, cert) => tls.checkServerIdentity(name, cert) }
+        : {}),
+      ...(settings.ca === undefined ? {} : { ca: toPem(settings.ca) }),
+      ...(settings.cert === undefined ? {} : { cert: toPem(settings.cert) }),
+      ...(settings.key === undefined ? {} : { key: toPem(settings.key) }),
       ...(settings.alpn ? { ALPNProtocols: [...settings.alpn] } : {}),
     });
     const settle = (act: () => void): void => {
@@ -90,7 +94,9 @@ export async function connectTls(options: TlsDialOptions): Promise<tls.TLSSocket
         const actual = spkiPin(socket.getPeerCertificate());
         if (!isPinned(settings.pin, actual)) {
           const hint = `if the change is expected, set pin=${actual}`;
-          fail(new TunnelError("ERR_TLS", `${peer}: the server's key is not the pinned one`, { hint }));
+          fail(
+            new TunnelError("ERR_TLS", `${peer}: the server's key is not the pinned one`, { hint }),
+          );
           return;
         }
       }
@@ -100,14 +106,4 @@ export async function connectTls(options: TlsDialOptions): Promise<tls.TLSSocket
     aborted.addEventListener("abort", onAbort, { once: true });
     socket.on("error", onError).on("secureConnect", onSecure);
   });
-}
-
-function defined<Key extends string>(
-  key: Key,
-  value: string | Uint8Array | undefined,
-): { [Name in Key]?: string | Buffer } {
-  if (value === undefined) return {};
-  const pem = typeof value === "string" ? value : Buffer.from(value);
-  // The computed key is exactly `Key`, which the compiler widens to string.
-  return { [key]: pem } as { [Name in Key]?: string | Buffer };
 }

@@ -3,7 +3,7 @@ import { ConfigError } from "../../errors.ts";
 import type { Listener, OnConnection } from "../../tunnel/connection.ts";
 import { listenSockets, type TcpListenOptions } from "../tcp/listen.ts";
 import { tlsConnection } from "./dial.ts";
-import { tlsError } from "./tls-options.ts";
+import { tlsError, toPem } from "./tls-options.ts";
 
 /** Certificate and key of a listening end, PEM. */
 export interface TlsServerOptions {
@@ -28,7 +28,10 @@ export interface TlsListenOptions extends TcpListenOptions {
  *
  * @throws ConfigError when the address is not to be had, or certificate and key do not fit
  */
-export async function listenTls(options: TlsListenOptions, onConnection: OnConnection): Promise<Listener> {
+export async function listenTls(
+  options: TlsListenOptions,
+  onConnection: OnConnection,
+): Promise<Listener> {
   return await listenTlsSockets(options, (socket) => onConnection(tlsConnection(socket, options)));
 }
 
@@ -51,16 +54,14 @@ export async function listenTlsSockets(
 }
 
 function createTlsServer(settings: TlsServerOptions, handshakeTimeoutMs: number): tls.Server {
-  const pem = (value: string | Uint8Array): string | Buffer =>
-    typeof value === "string" ? value : Buffer.from(value);
   try {
     return tls.createServer({
-      cert: pem(settings.cert),
-      key: pem(settings.key),
+      cert: toPem(settings.cert),
+      key: toPem(settings.key),
       minVersion: "TLSv1.2",
       handshakeTimeout: handshakeTimeoutMs,
       allowHalfOpen: true,
-      ...(settings.ca === undefined ? {} : { ca: pem(settings.ca), requestCert: true }),
+      ...(settings.ca === undefined ? {} : { ca: toPem(settings.ca), requestCert: true }),
       ...(settings.alpn === undefined ? {} : { ALPNProtocols: [...settings.alpn] }),
     });
   } catch (cause) {

@@ -18,10 +18,19 @@ export interface TlsClientOptions {
   readonly alpn?: readonly string[] | undefined;
 }
 
+/** PEM as Node takes it. */
+export function toPem(value: string | Uint8Array): string | Buffer {
+  return typeof value === "string" ? value : Buffer.from(value);
+}
+
 /** The base64 SHA-256 of a certificate's public key, as the `pin` option takes it. */
-export function spkiPin(certificate: tls.PeerCertificate | { readonly raw: Buffer; readonly pubkey?: Buffer }): string {
+export function spkiPin(
+  certificate: tls.PeerCertificate | { readonly raw: Buffer; readonly pubkey?: Buffer },
+): string {
   const { pubkey } = certificate;
-  return createHash("sha256").update(pubkey ?? certificate.raw).digest("base64");
+  return createHash("sha256")
+    .update(pubkey ?? certificate.raw)
+    .digest("base64");
 }
 
 /** Whether `pin` (base64 or hex, with or without a `sha256/` in front) names `actual` (base64). */
@@ -38,7 +47,9 @@ export function tlsError(cause: unknown, peer: string): TunnelError {
   const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";
   const message = cause instanceof Error ? cause.message : String(cause);
   const known = TLS_ERRORS[code];
-  const text = known?.[0] ?? (code.startsWith("ERR_SSL_") ? code.slice(8).toLowerCase().replaceAll("_", " ") : message);
+  const text =
+    known?.[0] ??
+    (code.startsWith("ERR_SSL_") ? code.slice(8).toLowerCase().replaceAll("_", " ") : message);
   return new TunnelError("ERR_TLS", `${peer}: tls handshake: ${text}`, { cause, hint: known?.[1] });
 }
 
@@ -57,5 +68,8 @@ const TLS_ERRORS: Readonly<Record<string, readonly [string, string] | undefined>
   ],
   ECONNRESET: ["the peer closed the connection", "check that this port speaks TLS"],
   ERR_SSL_WRONG_VERSION_NUMBER: ["the peer does not speak TLS", "check the port and the transport"],
-  ERR_SSL_PACKET_LENGTH_TOO_LONG: ["the peer does not speak TLS", "check the port and the transport"],
+  ERR_SSL_PACKET_LENGTH_TOO_LONG: [
+    "the peer does not speak TLS",
+    "check the port and the transport",
+  ],
 };

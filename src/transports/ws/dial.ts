@@ -36,7 +36,8 @@ export async function dialWs(options: WsDialOptions): Promise<Connection> {
     });
   });
   const aborted = AbortSignal.any([deadline.signal, ...(signal ? [signal] : [])]);
-  const authority = options.authority ?? ("path" in to ? "localhost" : formatHostPort(to.host, to.port));
+  const authority =
+    options.authority ?? ("path" in to ? "localhost" : formatHostPort(to.host, to.port));
   return await new Promise((resolve, reject) => {
     const ws = new WebSocket(`${secure ? "wss" : "ws"}://${authority}${path}`, {
       createConnection: () => socket,
@@ -53,13 +54,19 @@ export async function dialWs(options: WsDialOptions): Promise<Connection> {
       reject(error);
     };
     const onAbort = (): void => fail(toTunnelError(aborted.reason, "ERR_ABORTED", peer));
-    const onError = (cause: Error): void => fail(toTunnelError(cause, "ERR_TUNNEL_DOWN", `${peer}: websocket upgrade`));
+    const onError = (cause: Error): void =>
+      fail(toTunnelError(cause, "ERR_TUNNEL_DOWN", `${peer}: websocket upgrade`));
     if (aborted.aborted) return onAbort();
     aborted.addEventListener("abort", onAbort, { once: true });
     ws.once("error", onError);
     ws.once("unexpected-response", (_, response) => {
-      const text = `${peer}: websocket upgrade answered ${response.statusCode ?? 0} ${response.statusMessage ?? ""}`.trimEnd();
-      fail(new TunnelError("ERR_PROTOCOL", text, { hint: "check the path in the URL, and that the server offers a WebSocket there" }));
+      const text =
+        `${peer}: websocket upgrade answered ${response.statusCode ?? 0} ${response.statusMessage ?? ""}`.trimEnd();
+      fail(
+        new TunnelError("ERR_PROTOCOL", text, {
+          hint: "check the path in the URL, and that the server offers a WebSocket there",
+        }),
+      );
     });
     ws.once("open", () => {
       aborted.removeEventListener("abort", onAbort);

@@ -23,7 +23,10 @@ export interface WsListenOptions extends TcpListenOptions {
  *
  * @throws ConfigError when the address is not to be had, or certificate and key do not fit
  */
-export async function listenWs(options: WsListenOptions, onConnection: OnConnection): Promise<Listener> {
+export async function listenWs(
+  options: WsListenOptions,
+  onConnection: OnConnection,
+): Promise<Listener> {
   const { runtime, keepaliveMs, handshakeTimeoutMs = 10_000, tls } = options;
   const server = http.createServer({
     requestTimeout: handshakeTimeoutMs,
@@ -66,7 +69,10 @@ export async function listenWs(options: WsListenOptions, onConnection: OnConnect
     });
   });
   server.on("clientError", (error, socket) => {
-    options.onHandshakeError?.(error, "remoteAddress" in socket ? String(socket.remoteAddress) : "-");
+    options.onHandshakeError?.(
+      error,
+      "remoteAddress" in socket ? String(socket.remoteAddress) : "-",
+    );
     socket.destroy();
   });
   const feed = (socket: Socket): void => {

@@ -178,7 +178,9 @@ export class WsConnection implements Connection {
       this.#ws.ping();
     }
     const nextAt =
-      quietMs >= this.#keepaliveMs ? this.#lastHeardAt + 2 * this.#keepaliveMs : this.#lastHeardAt + this.#keepaliveMs;
+      quietMs >= this.#keepaliveMs
+        ? this.#lastHeardAt + 2 * this.#keepaliveMs
+        : this.#lastHeardAt + this.#keepaliveMs;
     const waitMs = Math.max(nextAt - clock.now(), 1);
     this.#keepalive = clock.schedule(waitMs, () => this.#armKeepalive());
   }
