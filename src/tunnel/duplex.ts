@@ -47,6 +47,8 @@ class Adapter {
       destroy: (error, callback) => {
         this.#destroy(error);
         callback(error);
+        // A write still in progress would keep those behind it from ever hearing of this.
+        this.#drained(error ?? this.#alreadyClosed());
       },
     });
     this.duplex = Object.assign(stream, { detach: () => this.#detach() });
@@ -70,8 +72,7 @@ class Adapter {
       return;
     }
     if (this.#state === "closed") {
-      const { transport, peer } = this.#connection.info;
-      callback(new NetworkError("ERR_CONNECTION_RESET", `${transport} ${peer}: already closed`));
+      callback(this.#alreadyClosed());
       return;
     }
     // Copies: a stream's writer may use its buffer again, and may write one chunk to many streams,
@@ -95,9 +96,7 @@ class Adapter {
       return;
     }
     if (!duplex.readableEnded) duplex.push(null);
-    const { transport, peer } = this.#connection.info;
-    const late = new NetworkError("ERR_CONNECTION_RESET", `${transport} ${peer}: already closed`);
-    if (this.#onDrained !== undefined) this.#drained(late);
+    if (this.#onDrained !== undefined) this.#drained(this.#alreadyClosed());
     else if (!duplex.writableEnded) duplex.end();
   }
 
@@ -115,6 +114,11 @@ class Adapter {
         ? new TunnelError("ERR_ABORTED", `${what}: destroyed before its end`)
         : toTunnelError(error, "ERR_ABORTED", what);
     this.#connection.reset(cause);
+  }
+
+  #alreadyClosed(): TunnelError {
+    const { transport, peer } = this.#connection.info;
+    return new NetworkError("ERR_CONNECTION_RESET", `${transport} ${peer}: already closed`);
   }
 
   #detach(): Connection {
