@@ -1,0 +1,199 @@
+/**
+ * `npm run bench [-- --json] [-- --only pong/tcp] [-- --rounds 3]`: one table from one run. Every
+ * number stands beside a plain baseline measured in the same rounds: two chained `pipe` relays in
+ * their own processes for throughput, memory and CPU, direct connections for opens and echoes.
+ */
+import { once } from "node:events";
+import { writeSync } from "node:fs";
+import os from "node:os";
+import { parseArgs } from "node:util";
+import type { Order, Result } from "./load.ts";
+import {
+  cpuSeconds,
+  freePort,
+  type Member,
+  residentBytes,
+  startScript,
+  startSluice,
+} from "./processes.ts";
+import { formatTable, median, type Report, type Row } from "./report.ts";
+import { makeCertificate } from "./certificate.ts";
+
+const { values: flags } = parseArgs({
+  options: {
+    json: { type: "boolean", default: false },
+    only: { type: "string", default: "" },
+    rounds: { type: "string", default: "3" },
+    idle: { type: "string", default: "2000" },
+  },
+});
+
+/** A way to the origin: its port, and the processes whose CPU and memory count. */
+interface Way {
+  readonly system: string;
+  readonly transport: string;
+  readonly port: number;
+  readonly hops: readonly Member[];
+}
+
+await using everything = new AsyncDisposableStack();
+const report = await measure();
+writeSync(1, flags.json ? `${JSON.stringify(report)}\n` : formatTable(report));
+
+async function measure(): Promise<Report> {
+  const target = everything.use(await startScript("target.ts", "0"));
+  const load = everything.use(await startScript("load.ts"));
+  const order = async (what: Order): Promise<Result> => {
+    load.child.send(what);
+    const [answer] = await once(load.child, "message", { signal: AbortSignal.timeout(120_000) });
+    // load.ts answers every order with a result or an error.
+    const result = answer as Result & { error?: string };
+    if (result.error !== undefined) throw new Error(`${what.kind}: ${result.error}`);
+    return result;
+  };
+  const direct: Way = { system: "direct", transport: "tcp", port: target.port, hops: [] };
+  const pipes = await startPipes(target.port);
+  const ways: Way[] = [];
+  for (const transport of ["tcp", "tls", "ws", "wss"]) {
+    if (!`pong/${transport}`.startsWith(flags.only)) continue;
+    ways.push(await startPong(transport, target.port));
+  }
+  const seen = new Map<string, number[]>();
+  const note = (way: Way, metric: string, value: number): void => {
+    const key = `${way.system}/${way.transport}/${metric}`;
+    seen.set(key, [...(seen.get(key) ?? []), value]);
+  };
+  const rounds = Math.max(1, Number(flags.rounds));
+  for (let round = 0; round < rounds; round++) {
+    for (const way of [pipes, ...ways]) await throughput(way, order, note);
+    for (const way of [direct, ...ways]) await latency(way, order, note);
+  }
+  for (const way of [pipes, ...ways]) note(way, "memory.idleStream", await idleMemory(way, order));
+  const value = (way: Way, metric: string): number =>
+    median(seen.get(`${way.system}/${way.transport}/${metric}`) ?? []);
+  const rows = ways.flatMap((way) =>
+    METRICS.map(([metric, unit, base]): Row => {
+      const baseline = value(base === "direct" ? direct : pipes, metric);
+      const mine = value(way, metric);
+      return {
+        system: way.system,
+        transport: way.transport,
+        metric,
+        value: mine,
+        unit,
+        baseline,
+        ratio: mine / baseline,
+      };
+    }),
+  );
+  const cpu = os.cpus()[0]?.model ?? "unknown";
+  return {
+    machine: `${os.cpus().length} x ${cpu}, ${Math.round(os.totalmem() / 2 ** 30)} GiB, ${os.type()} ${os.release()}`,
+    node: process.version,
+    date: new Date().toISOString().slice(0, 10),
+    rows,
+  };
+}
+
+type Note = (way: Way, metric: string, value: number) => void;
+type Ask = (what: Order) => Promise<Result>;
+
+async function throughput(way: Way, ask: Ask, note: Note): Promise<void> {
+  const { port } = way;
+  for (const direction of ["up", "down"] as const) {
+    for (const [name, count] of [
+      ["stream", 1],
+      ["streams16", 16],
+    ] as const) {
+      const before = way.hops.reduce((sum, hop) => sum + cpuSeconds(hop), 0);
+      const result = await ask({ kind: "stream", port, direction, count, ms: STREAM_MS });
+      const used = way.hops.reduce((sum, hop) => sum + cpuSeconds(hop), 0) - before;
+      note(way, `${name}.${direction}`, (result.bytesPerSecond ?? 0) / 1e6);
+      if (name === "stream") note(way, "cpu.perGiB", (used / (result.bytes ?? 1)) * 2 ** 30);
+    }
+  }
+}
+
+async function latency(way: Way, ask: Ask, note: Note): Promise<void> {
+  const { port } = way;
+  const opens = await ask({ kind: "open", port, ms: OPEN_MS, parallel: 32 });
+  note(way, "open", opens.opensPerSecond ?? 0);
+  const echoes = await ask({ kind: "echo", port, count: 5000 });
+  note(way, "echo.p50", echoes.p50 ?? 0);
+  note(way, "echo.p99", echoes.p99 ?? 0);
+}
+
+/** Bytes of the fatter process per idle stream. */
+async function idleMemory(way: Way, ask: Ask): Promise<number> {
+  const count = Number(flags.idle);
+  // A first batch grows the heap to its working size, so that the second shows streams only.
+  await ask({ kind: "idle", port: way.port, count: 200 });
+  await settle();
+  const before = way.hops.map(residentBytes);
+  await ask({ kind: "idle", port: way.port, count });
+  await settle();
+  const after = way.hops.map(residentBytes);
+  await ask({ kind: "release" });
+  return Math.max(...after.map((bytes, at) => (bytes - (before[at] ?? 0)) / count));
+}
+
+/** Lets the processes collect what the opening left behind. */
+async function settle(): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve, 3000));
+}
+
+async function startPipes(targetPort: number): Promise<Way> {
+  const exit = everything.use(await startScript("pipe-relay.ts", String(targetPort)));
+  const entry = everything.use(await startScript("pipe-relay.ts", String(exit.port)));
+  return { system: "pipe", transport: "tcp", port: entry.port, hops: [entry, exit] };
+}
+
+async function startPong(transport: string, targetPort: number): Promise<Way> {
+  const remotePort = await freePort();
+  const localPort = await freePort();
+  const isTls = transport === "tls" || transport === "wss";
+  const pem = isTls ? makeCertificate(everything) : undefined;
+  const remote = everything.use(
+    await startSluice(
+      remotePort,
+      "serve",
+      `pong+${transport}://127.0.0.1:${remotePort}`,
+      "--client",
+      `bench=${CLIENT_ID}`,
+      "--allow",
+      `127.0.0.1:${targetPort}`,
+      "--log-level",
+      "error",
+      ...(pem ? ["--cert", `file:${pem.cert}`, "--key", `file:${pem.key}`] : []),
+    ),
+  );
+  const query = pem ? `?ca=${encodeURIComponent(`file:${pem.cert}`)}&sni=localhost` : "";
+  const local = everything.use(
+    await startSluice(
+      localPort,
+      "connect",
+      `pong+${transport}://${CLIENT_ID}@127.0.0.1:${remotePort}${query}`,
+      "-L",
+      `${localPort}:127.0.0.1:${targetPort}`,
+      "--log-level",
+      "error",
+    ),
+  );
+  return { system: "pong", transport, port: localPort, hops: [local, remote] };
+}
+
+const METRICS: readonly (readonly [metric: string, unit: string, baseline: "direct" | "pipe"])[] = [
+  ["stream.up", "MB/s", "pipe"],
+  ["stream.down", "MB/s", "pipe"],
+  ["streams16.up", "MB/s", "pipe"],
+  ["streams16.down", "MB/s", "pipe"],
+  ["open", "1/s", "direct"],
+  ["echo.p50", "us", "direct"],
+  ["echo.p99", "us", "direct"],
+  ["memory.idleStream", "B", "pipe"],
+  ["cpu.perGiB", "s", "pipe"],
+];
+
+const CLIENT_ID = "0f608556-88f7-11ec-a8a3-0242ac120002";
+const STREAM_MS = 1500;
+const OPEN_MS = 1500;

@@ -1,0 +1,50 @@
+/**
+ * The origin of every measurement, in its own process. The first byte of a connection chooses:
+ * `U` counts what comes until the end and answers the count, `D` sends until the client leaves,
+ * `E` echoes.
+ */
+import net from "node:net";
+
+const CHUNK = Buffer.alloc(256 * 1024, 0x5a);
+
+const server = net.createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true });
+server.on("connection", (accepted) => {
+  accepted.on("error", () => accepted.destroy());
+  accepted.once("data", (first: Buffer) => {
+    const mode = String.fromCharCode(first[0] ?? 0);
+    if (mode === "U") sink(accepted, first.byteLength - 1);
+    else if (mode === "D") source(accepted);
+    else echo(accepted, first.subarray(1));
+  });
+  accepted.resume();
+});
+server.listen(Number(process.argv[2]), "127.0.0.1", () => {
+  const address = server.address();
+  if (typeof address === "object" && address !== null) process.send?.({ port: address.port });
+});
+
+/** Reads as cheaply as Node can, so that the origin is not what is measured. */
+function sink(socket: net.Socket, already: number): void {
+  let count = already;
+  socket.on("data", (chunk: Buffer) => {
+    count += chunk.byteLength;
+  });
+  socket.on("end", () => socket.end(String(count)));
+}
+
+function source(socket: net.Socket): void {
+  const pump = (): void => {
+    while (!socket.destroyed && socket.write(CHUNK)) {
+      /* until the kernel has enough */
+    }
+  };
+  socket.on("drain", pump);
+  socket.on("end", () => socket.destroy());
+  pump();
+}
+
+function echo(socket: net.Socket, first: Buffer): void {
+  if (first.byteLength > 0) socket.write(first);
+  socket.on("data", (chunk: Buffer) => socket.write(chunk));
+  socket.on("end", () => socket.end());
+}
