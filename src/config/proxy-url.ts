@@ -6,48 +6,49 @@ import { didYouMean } from "./nearest.ts";
 
 /** An upstream proxy of somebody else's. */
 export interface ProxyUrl {
-  readonly kind: "http" | "https" | "socks5";
+  readonly scheme: "http" | "https" | "socks5" | "socks4a";
   readonly host: string;
   readonly port: number;
-  readonly user?: { readonly name: string; readonly password: Credential } | undefined;
+  /** SOCKS4a knows no password. */
+  readonly user?: { readonly name: string; readonly password?: Credential } | undefined;
 }
 
 /**
- * Reads `http://[user:password@]host[:port]`, the same with `https` or `socks5`; the password may
- * be a reference (`env:NAME`).
+ * Reads `http://[user:password@]host[:port]`, the same with `https`, `socks5` or `socks4a`; the
+ * password may be a reference (`env:NAME`).
  *
  * @throws ConfigError saying what is wrong
  */
 export function parseProxyUrl(text: string): ProxyUrl {
-  const scheme = /^([^:/@]*):\/\//.exec(text);
-  if (scheme === null) {
+  const [prefix, word = ""] = /^([^:/@]*):\/\//.exec(text) ?? [];
+  if (prefix === undefined) {
     throw new ConfigError("a proxy is written http://host:port or socks5://host:port");
   }
-  const name = (scheme[1] ?? "").toLowerCase();
-  // socks5h is curl's word for "the proxy resolves names", which we always want.
-  const kind = name === "socks5h" ? "socks5" : name;
-  if (kind !== "http" && kind !== "https" && kind !== "socks5") {
-    const kinds = Object.keys(DEFAULT_PORTS);
+  const scheme = SCHEMES.get(word.toLowerCase());
+  if (scheme === undefined) {
+    const words = [...SCHEMES.keys()];
     throw new ConfigError(
-      `proxy kind "${name}" is not http, https or socks5${didYouMean(name, kinds)}`,
+      `proxy kind "${word}" is not one of ${words.join(", ")}${didYouMean(word, words)}`,
     );
   }
-  const rest = text.slice(scheme[0].length).replace(/\/$/, "");
+  const rest = text.slice(prefix.length).replace(/\/$/, "");
   const at = rest.lastIndexOf("@");
   const user = at < 0 ? undefined : parseUser(rest.slice(0, at));
-  const place = parsePlace(rest.slice(at + 1), DEFAULT_PORTS[kind]);
-  return { kind, ...place, ...(user && { user }) };
+  const place = parsePlace(rest.slice(at + 1), DEFAULT_PORTS[scheme]);
+  return { scheme, ...place, ...(user && { user }) };
 }
 
 /** The URL again; a literal password is hidden unless it is to be revealed. */
 export function formatProxyUrl(
-  { kind, host, port, user }: ProxyUrl,
+  { scheme, host, port, user }: ProxyUrl,
   options: { readonly reveal: boolean } = { reveal: false },
 ): string {
   const place = formatHostPort(host, port);
-  if (user === undefined) return `${kind}://${place}`;
+  if (user === undefined) return `${scheme}://${place}`;
+  const name = encodeUserinfo(user.name).replaceAll(/[:/]/g, encodeURIComponent);
+  if (user.password === undefined) return `${scheme}://${name}@${place}`;
   const password = encodeUserinfo(formatCredential(user.password, options));
-  return `${kind}://${encodeUserinfo(user.name).replaceAll(":", "%3A")}:${password}@${place}`;
+  return `${scheme}://${name}:${password}@${place}`;
 }
 
 /**
@@ -89,9 +90,18 @@ export function decodePercent(text: string): string {
 
 function parseUser(text: string): NonNullable<ProxyUrl["user"]> {
   const colon = text.indexOf(":");
-  if (colon < 0) throw new ConfigError("a user of a proxy is written name:password@");
+  if (colon < 0) return { name: decodePercent(text) };
   const name = decodePercent(text.slice(0, colon));
   return { name, password: parseCredential(decodePercent(text.slice(colon + 1))) };
 }
 
-const DEFAULT_PORTS = { http: 80, https: 443, socks5: 1080 } as const;
+const DEFAULT_PORTS = { http: 80, https: 443, socks5: 1080, socks4a: 1080 } as const;
+
+/** `socks5h` is curl's word for "the proxy resolves names", which it always does here. */
+const SCHEMES: ReadonlyMap<string, ProxyUrl["scheme"]> = new Map([
+  ["http", "http"],
+  ["https", "https"],
+  ["socks5", "socks5"],
+  ["socks5h", "socks5"],
+  ["socks4a", "socks4a"],
+]);

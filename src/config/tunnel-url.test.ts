@@ -212,7 +212,7 @@ const options = fc.record(
       { minLength: 1, maxLength: 2 },
     ),
     proxy: fc.constant({
-      kind: "socks5",
+      scheme: "socks5",
       host: "::1",
       port: 1080,
       user: { name: "a:b", password: { kind: "env", name: "P" } },

@@ -190,7 +190,8 @@ class UrlReader {
     const { system, transport, info } = scheme;
     const known = optionNames(system, this.#role);
     if (!isOptionName(name)) {
-      this.#report(offset, `${system} has no option "${shorten(name)}"${didYouMean(name, known)}`);
+      const guess = didYouMean(name, known);
+      this.#report(offset, `${system} has no option "${shorten(name)}"${guess}`);
       return false;
     }
     const { needs } = OPTIONS[name];

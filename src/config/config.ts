@@ -1,0 +1,120 @@
+import type { Cidr } from "../address/cidr.ts";
+import type { HostPattern, PortRange } from "../address/host-pattern.ts";
+import type { HostPort } from "../address/socks-address.ts";
+import type { Credential } from "./credential.ts";
+import type { Milliseconds } from "./duration.ts";
+import type { ForwardAddress, ListenAddress } from "./listen-address.ts";
+import type { ProxyUrl } from "./proxy-url.ts";
+import type { TunnelUrl } from "./tunnel-url.ts";
+
+/** Everything a process does: what the command line and the configuration file come down to. */
+export interface Config {
+  readonly serve: readonly ServeConfig[];
+  readonly connect: Readonly<Record<string, ConnectConfig>>;
+  readonly provide: Readonly<Record<string, ProvideConfig>>;
+  readonly inbounds: readonly InboundConfig[];
+  readonly outbounds: Readonly<Record<string, ProxyUrl>>;
+  readonly routes: readonly RouteConfig[];
+  /** What `direct` may dial for inbounds, beyond the default; see the exit policy. */
+  readonly allow: readonly HostPattern[];
+  readonly deny: readonly HostPattern[];
+  readonly log: LogConfig;
+  /** How long running streams may take to finish when the process is told to end. */
+  readonly grace: Milliseconds;
+}
+
+/** Listens for the peers of a tunnel. */
+export interface ServeConfig {
+  readonly name?: string | undefined;
+  readonly url: TunnelUrl;
+  readonly clients: Readonly<Record<string, ClientConfig>>;
+  /** Lets everybody in. */
+  readonly anonymous: boolean;
+  /** Our certificate and its key, PEM. */
+  readonly cert?: Credential | undefined;
+  readonly key?: Credential | undefined;
+  readonly allow: readonly HostPattern[];
+  readonly deny: readonly HostPattern[];
+}
+
+/** One client a server knows. */
+export interface ClientConfig {
+  readonly id: Credential;
+  /** The only targets this client may reach. */
+  readonly allow?: readonly HostPattern[] | undefined;
+}
+
+/** Dials a tunnel to use the far side's network. */
+export interface ConnectConfig {
+  readonly url: TunnelUrl;
+  readonly retry: RetryConfig;
+  /** How long a new connection waits for the tunnel to come up. */
+  readonly wait: Milliseconds;
+}
+
+/** Dials a tunnel to lend our network to the far side. */
+export interface ProvideConfig {
+  readonly url: TunnelUrl;
+  readonly retry: RetryConfig;
+  readonly allow: readonly HostPattern[];
+  readonly deny: readonly HostPattern[];
+}
+
+/** Bounds of the delay before a lost tunnel is dialled again. */
+export interface RetryConfig {
+  readonly min: Milliseconds;
+  readonly max: Milliseconds;
+}
+
+/** A door for local programs. */
+export type InboundConfig = ProxyInboundConfig | ForwardInboundConfig;
+
+/** A proxy on a local port. */
+export interface ProxyInboundConfig {
+  /** `socks`: SOCKS5, SOCKS4a and HTTP on one port; `http`: HTTP alone. */
+  readonly kind: "socks" | "http";
+  readonly name?: string | undefined;
+  readonly listen: ListenAddress;
+  /** Who may use it; nobody named: everybody. */
+  readonly users: Readonly<Record<string, Credential>>;
+  readonly via?: string | undefined;
+}
+
+/** One local port, socket or standard input joined to one target. */
+export interface ForwardInboundConfig {
+  readonly kind: "forward";
+  readonly name?: string | undefined;
+  readonly listen: ForwardAddress;
+  readonly to: HostPort;
+  readonly via?: string | undefined;
+}
+
+/** One rule: every condition that is there must hold, one of its values is enough. */
+export interface RouteConfig {
+  readonly domain?: readonly HostPattern[] | undefined;
+  readonly cidr?: readonly Cidr[] | undefined;
+  /** `undefined` inside: every port. */
+  readonly port?: readonly PortRange[] | undefined;
+  readonly inbound?: readonly string[] | undefined;
+  readonly user?: readonly string[] | undefined;
+  /** Name of an outbound, a tunnel, `direct` or `block`. */
+  readonly via: string;
+}
+
+/** What is logged, and how. */
+export interface LogConfig {
+  /** `auto`: pretty on a terminal, JSON lines elsewhere. */
+  readonly format: "auto" | "pretty" | "json";
+  readonly level: "debug" | "info" | "warn" | "error";
+}
+
+/** The configuration in the shape of the YAML file, before anything is checked. */
+export type ConfigInput = Readonly<Record<string, unknown>>;
+
+/** Ways out that always exist. */
+export const BUILT_IN_OUTBOUNDS = ["direct", "block"] as const;
+
+/** The name an inbound has in logs and routes when the configuration gives it none. */
+export function defaultName(kind: string, place: string): string {
+  return `${kind} ${place}`;
+}

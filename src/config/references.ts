@@ -1,0 +1,202 @@
+import {
+  BUILT_IN_OUTBOUNDS,
+  type Config,
+  defaultName,
+  type InboundConfig,
+  type ServeConfig,
+} from "./config.ts";
+import { parseClientId } from "./client-id.ts";
+import type { Credential } from "./credential.ts";
+import { formatListenAddress, isSameListener, type ListenAddress } from "./listen-address.ts";
+import { didYouMean } from "./nearest.ts";
+import { formatPath, type PathPart, type Problem } from "./problem.ts";
+import { SYSTEMS } from "./systems.ts";
+import type { TunnelUrl } from "./tunnel-url.ts";
+import { formatHostPort } from "../address/target.ts";
+import { ConfigError } from "../errors.ts";
+
+/** The parts of a configuration that could be read; what could not is `undefined`. */
+export interface PartialConfig {
+  readonly serve: readonly (ServeConfig | undefined)[];
+  readonly inbounds: readonly (InboundConfig | undefined)[];
+  readonly routes: readonly (Config["routes"][number] | undefined)[];
+  /** Names, whether or not their entries could be read. */
+  readonly connect: readonly string[];
+  readonly connectUrls: ReadonlyMap<string, TunnelUrl>;
+  readonly outbounds: readonly string[];
+}
+
+/** Everything that is wrong between parts that are right by themselves. */
+export function checkReferences(config: PartialConfig): Problem[] {
+  return [
+    ...checkOutboundNames(config),
+    ...checkVias(config),
+    ...checkInboundNames(config),
+    ...checkListeners(config),
+    ...config.serve.flatMap((serve, index) =>
+      serve === undefined ? [] : checkServe(serve, ["serve", index]),
+    ),
+    ...[...config.connectUrls].flatMap(([name, url]) => checkDialled(url, ["connect", name])),
+  ];
+}
+
+/** The name an inbound has in logs and routes. */
+export function inboundName(inbound: InboundConfig): string {
+  return inbound.name ?? defaultName(inbound.kind, formatListenAddress(inbound.listen));
+}
+
+/** The name a served tunnel has in logs and routes. */
+export function serveName({ name, url }: ServeConfig): string {
+  const { system, transport, host, port } = url;
+  return name ?? defaultName(`${system}+${transport}`, formatHostPort(host, port));
+}
+
+function checkOutboundNames({ connect, outbounds }: PartialConfig): Problem[] {
+  const problems: Problem[] = [];
+  const seen = new Set<string>(BUILT_IN_OUTBOUNDS);
+  for (const [section, names] of [
+    ["connect", connect],
+    ["outbounds", outbounds],
+  ] as const) {
+    for (const name of names) {
+      if (seen.has(name)) {
+        const why = isBuiltIn(name) ? "always exists" : "is used twice";
+        problems.push({ path: [section, name], message: `the name "${name}" ${why}`, isKey: true });
+      }
+      seen.add(name);
+    }
+  }
+  return problems;
+}
+
+function checkVias({ connect, outbounds, inbounds, routes }: PartialConfig): Problem[] {
+  const known = [...BUILT_IN_OUTBOUNDS, ...connect, ...outbounds];
+  const vias: (readonly [readonly PathPart[], string | undefined])[] = [
+    ...inbounds.map((inbound, index) => [["inbounds", index, "via"], inbound?.via] as const),
+    ...routes.map((route, index) => [["routes", index, "via"], route?.via] as const),
+  ];
+  return vias.flatMap(([path, via]) => {
+    if (via === undefined || known.includes(via)) return [];
+    const message = `there is no way out named "${via}"${didYouMean(via, known) || `; known: ${known.join(", ")}`}`;
+    return [{ path, message }];
+  });
+}
+
+function checkInboundNames({ serve, inbounds, routes }: PartialConfig): Problem[] {
+  const named: readonly (readonly [readonly PathPart[], string | undefined])[] = [
+    ...serve.map((entry, index) => [["serve", index], entry && serveName(entry)] as const),
+    ...inbounds.map((entry, index) => [["inbounds", index], entry && inboundName(entry)] as const),
+  ];
+  const problems: Problem[] = [];
+  const known = new Map<string, readonly PathPart[]>();
+  for (const [path, name] of named) {
+    if (name === undefined) continue;
+    const first = known.get(name);
+    if (first === undefined) known.set(name, path);
+    else if (!name.endsWith(":0")) {
+      problems.push({ path, message: `the name "${name}" is taken by ${formatPath(first)}` });
+    }
+  }
+  if (named.some(([, name]) => name === undefined)) return problems; // a missing name may be theirs
+  for (const [index, route] of routes.entries()) {
+    for (const [at, name] of (route?.inbound ?? []).entries()) {
+      if (known.has(name)) continue;
+      const guess = didYouMean(name, known.keys()) || `; known: ${[...known.keys()].join(", ")}`;
+      const message = `there is no inbound named "${name}"${guess}`;
+      problems.push({ path: ["routes", index, "inbound", at], message });
+    }
+  }
+  return problems;
+}
+
+function checkListeners({ serve, inbounds }: PartialConfig): Problem[] {
+  const listeners: { path: readonly PathPart[]; at: ListenAddress | "stdio" }[] = [];
+  for (const [index, entry] of serve.entries()) {
+    if (entry === undefined) continue;
+    const { host, port } = entry.url;
+    listeners.push({ path: ["serve", index, "url"], at: { host, port } });
+  }
+  for (const [index, entry] of inbounds.entries()) {
+    if (entry === undefined) continue;
+    listeners.push({ path: ["inbounds", index, entry.kind], at: entry.listen });
+  }
+  return listeners.flatMap(({ path, at }, index) => {
+    const first = listeners.slice(0, index).find((other) => isSame(other.at, at));
+    if (first === undefined) return [];
+    const message = `${formatListenAddress(at)} is taken by ${formatPath(first.path)}`;
+    return [{ path, message }];
+  });
+}
+
+function isSame(one: ListenAddress | "stdio", other: ListenAddress | "stdio"): boolean {
+  if (one === "stdio" || other === "stdio") return one === other;
+  return isSameListener(one, other);
+}
+
+function checkServe(serve: ServeConfig, path: readonly PathPart[]): Problem[] {
+  const { url, clients, anonymous } = serve;
+  const problems: Problem[] = [];
+  const report = (keys: readonly PathPart[], message: string): void => {
+    problems.push({ path: [...path, ...keys], message });
+  };
+  const names = Object.keys(clients);
+  const hasClient = names.length > 0 || url.credential !== undefined;
+  if (!hasClient && !anonymous) {
+    report([], "nobody could connect: name clients, or say anonymous to let everybody in");
+  }
+  if (hasClient && anonymous) {
+    report(["anonymous"], "clients are named, and anonymous lets everybody in: choose one");
+  }
+  if (url.credential !== undefined && Object.hasOwn(clients, DEFAULT_CLIENT)) {
+    report(["clients", DEFAULT_CLIENT], "the URL's credential has this name already");
+  }
+  for (const name of names) {
+    const id = clients[name]?.id;
+    const wrong = id && wrongCredential(url, id);
+    if (wrong !== undefined) report(["clients", name], wrong);
+  }
+  for (const key of ["cert", "key"] as const) {
+    const fromUrl = url.options[key];
+    if (fromUrl !== undefined && serve[key] !== undefined) {
+      report([key], `is given twice, here and in the URL`);
+    }
+    const { hasTls } = SYSTEMS[url.system].transports[url.transport] ?? { hasTls: false };
+    const has = fromUrl !== undefined || serve[key] !== undefined;
+    if (hasTls && !has) report([], `${url.system}+${url.transport} wants ${key}`);
+    if (!hasTls && has) report([key], `${url.system}+${url.transport} has no TLS to use it for`);
+  }
+  return problems;
+}
+
+function checkDialled(url: TunnelUrl, path: readonly PathPart[]): Problem[] {
+  const problems: Problem[] = [];
+  if (url.credential === undefined) {
+    const { credential } = SYSTEMS[url.system];
+    const message = `the URL names no credential (${credential}): write ${url.system}+${url.transport}://env:NAME@…`;
+    problems.push({ path, message });
+  }
+  const { cert, key } = url.options;
+  if ((cert === undefined) !== (key === undefined)) {
+    problems.push({ path, message: "a client certificate wants both cert and key" });
+  }
+  return problems;
+}
+
+/** What is wrong with a literal credential for a system; references are judged when they resolve. */
+function wrongCredential({ system }: TunnelUrl, credential: Credential): string | undefined {
+  if (system !== "pong" || credential.kind !== "literal") return undefined;
+  try {
+    parseClientId(credential.secret.reveal());
+    return undefined;
+  } catch (thrown) {
+    if (thrown instanceof ConfigError) return `${thrown.message}; ${thrown.hint}`;
+    throw thrown;
+  }
+}
+
+function isBuiltIn(name: string): boolean {
+  return BUILT_IN_OUTBOUNDS.some((builtIn) => builtIn === name);
+}
+
+/** The name of the client whose credential stands in a `serve` URL. */
+export const DEFAULT_CLIENT = "default";
