@@ -145,10 +145,10 @@ const client: z.ZodType<ClientConfig> = shorthand(
   "id",
   z.strictObject({
     id: credential,
-    allow: z
-      .array(hostPattern)
-      .optional()
-      .meta({ description: "The only targets this client may reach." }),
+    allow: z.array(hostPattern).optional().meta({
+      description:
+        "The only targets this client may reach; an entry that names exactly one host also opens it when it is denied by default.",
+    }),
   }),
 );
 
@@ -163,7 +163,9 @@ export const serveSchema: z.ZodType<ServeConfig> = z.strictObject({
   anonymous: z.boolean().default(false).meta({ description: "Lets everybody in." }),
   cert: pemSource.optional().meta({ description: "Our certificate chain, PEM." }),
   key: pemSource.optional().meta({ description: "The key of our certificate, PEM." }),
-  allow: patterns("Targets to open that are denied by default (loopback, link-local, metadata)."),
+  allow: patterns(
+    "Targets to open that are denied by default: loopback, link-local, cloud metadata, multicast.",
+  ),
   deny: patterns("Targets that are never dialled."),
 });
 

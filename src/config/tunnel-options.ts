@@ -136,40 +136,41 @@ export const OPTIONS: Readonly<Record<OptionName, OptionDefinition>> = {
     needs: "HTTP",
   }),
   idle: option("idle", duration({ min: 0, max: 86_400_000 }), {
-    summary: "close a connection without streams after this time; 0: never",
+    summary: "close a connection without streams after this time; 0: never; default 1m",
   }),
   keepalive: option("keepalive", duration({ min: 0, max: 3_600_000 }), {
-    summary: "probe the peer this often, give it up after twice the time; 0: never",
+    summary: "probe the peer this often, give it up after twice the time; 0: never; default 15s",
   }),
   streams: option("streams", integer(1, 300), {
-    summary: "streams on one connection before another one is dialled",
+    summary: "streams on one connection before another one is dialled; default 100",
     system: "pong",
     roles: ["connect"],
   }),
   peer: option("peer", choice(PONG_PEERS), {
-    summary: "what the other side runs, where its quirks must be known",
+    summary: "what the other side runs, where its quirks must be known; default auto",
     system: "pong",
   }),
   ext: option("ext", flag, {
-    summary: "offer Sluice's extensions (windows, probes, real half-close)",
+    summary: "offer Sluice's extensions (windows, probes, real half-close); default on",
     system: "pong",
   }),
   slow: option("slow", choice(SLOW_POLICIES), {
-    summary: "a stream whose reader is too slow is reset, or pauses the whole connection",
+    summary:
+      "a stream whose reader is too slow is reset, or pauses the whole connection; default reset",
     system: "pong",
   }),
   spare: option("spare", integer(0, 8), {
-    summary: "connections kept open in advance",
+    summary: "connections kept open in advance; default 1",
     system: "pong",
     roles: ["connect"],
   }),
   maxage: option("maxage", duration({ min: 1_000, max: 30 * 86_400_000 }), {
-    summary: "give a connection no new streams after this age",
+    summary: "give a connection no new streams after this age; default 1h",
     system: "pong",
     roles: ["connect"],
   }),
   hold: option("hold", duration({ min: 0, max: 60_000 }), {
-    summary: "hold the answer to the client this long for a sign of the target",
+    summary: "hold the answer to the client this long for a sign of the target; default 0",
     system: "pong",
     roles: ["connect"],
   }),

@@ -1,0 +1,192 @@
+import { type JsonSchema, toJsonSchema } from "../src/config/json-schema.ts";
+import { ENVIRONMENT_FLAGS } from "../src/config/load.ts";
+import { SYSTEMS } from "../src/config/systems.ts";
+import { isOptionName, OPTIONS } from "../src/config/tunnel-options.ts";
+
+/** The JSON Schema file for editors. */
+export function schemaFile(): string {
+  return `${JSON.stringify(toJsonSchema(), null, 2)}\n`;
+}
+
+/** The reference page, written from the same schema that checks the file. */
+export function configurationPage(): string {
+  const root = toJsonSchema();
+  const sections = Object.entries(root.properties ?? {}).map(([key, section]) =>
+    sectionText(key, section),
+  );
+  return `${[HEAD, EXAMPLE, summary(root), ...sections, urls(), credentials(), environment()].join("\n\n")}\n`;
+}
+
+function summary(root: JsonSchema): string {
+  const rows = Object.entries(root.properties ?? {}).map(
+    ([key, section]) =>
+      `| [\`${key}\`](#${key}) | ${formOf(section)} | ${cell(section.description)} |`,
+  );
+  return ["## Keys", "", "| key | form | meaning |", "|---|---|---|", ...rows].join("\n");
+}
+
+function sectionText(key: string, section: JsonSchema): string {
+  const heading = `## ${key}\n\n${section.description ?? ""}`;
+  const table = keyTable(entryOf(section));
+  const byDefault =
+    section.default === undefined ? "" : `\n\nDefault: \`${text(section.default)}\``;
+  return `${heading}${table === "" ? byDefault : `\n\n${table}`}`;
+}
+
+/** The mapping a section consists of, or lists, or names. */
+function entryOf(section: JsonSchema): JsonSchema {
+  const inner =
+    section.items ??
+    (typeof section.additionalProperties === "object" ? section.additionalProperties : section);
+  return inner.anyOf?.find(({ properties }) => properties !== undefined) ?? inner;
+}
+
+function keyTable({ properties = {}, required = [] }: JsonSchema, prefix = ""): string {
+  const rows = keyRows(properties, required, prefix);
+  if (rows.length === 0) return "";
+  return ["| key | form | default | meaning |", "|---|---|---|---|", ...rows].join("\n");
+}
+
+function keyRows(
+  properties: Readonly<Record<string, JsonSchema>>,
+  required: readonly string[],
+  prefix: string,
+): string[] {
+  return Object.entries(properties).flatMap(([key, schema]) => {
+    const name = `${prefix}${key}`;
+    const byDefault = required.includes(key)
+      ? "required"
+      : schema.default === undefined || isEmpty(schema.default)
+        ? ""
+        : `\`${text(schema.default)}\``;
+    const row = `| \`${name}\` | ${formOf(schema)} | ${byDefault} | ${cell(schema.description)} |`;
+    const inner = entryOf(schema);
+    const step = typeof schema.additionalProperties === "object" ? ".NAME." : ".";
+    const below = keyRows(inner.properties ?? {}, inner.required ?? [], `${name}${step}`);
+    return [row, ...below];
+  });
+}
+
+function formOf(schema: JsonSchema): string {
+  if (schema.enum !== undefined) return schema.enum.map((word) => `\`${String(word)}\``).join(", ");
+  if (schema.anyOf !== undefined) return [...new Set(schema.anyOf.map(formOf))].join(" or ");
+  if (typeof schema.additionalProperties === "object") {
+    return `names with ${formOf(schema.additionalProperties)}`;
+  }
+  const types = new Set([schema.type ?? []].flat());
+  if (types.has("string")) return "text";
+  if (types.has("array")) {
+    const items = schema.items === undefined ? "values" : plural(formOf(schema.items));
+    return `list of ${items}`;
+  }
+  if (types.has("boolean")) return "true or false";
+  if (types.has("number")) return "text";
+  return "mapping";
+}
+
+function plural(form: string): string {
+  return form === "text" ? "texts" : form === "mapping" ? "mappings" : form;
+}
+
+function urls(): string {
+  const systems = Object.entries(SYSTEMS)
+    .filter(([, { readyTransports }]) => readyTransports.length > 0)
+    .map(
+      ([name, { readyTransports, roles, credential, transports }]) =>
+        `| \`${name}\` | ${readyTransports.map((transport) => `\`${transport}\` (${transports[transport]?.defaultPort})`).join(", ")} | ${roles.join(", ")} | ${credential} |`,
+    );
+  const options = Object.keys(OPTIONS)
+    .filter(isOptionName)
+    .map((name) => {
+      const { form, summary: meaning, system = "all", roles, needs } = OPTIONS[name];
+      const where = [system, ...(roles ?? []), ...(needs ? [`needs ${needs}`] : [])].join(", ");
+      return `| \`${name}\` | \`${form.replaceAll("|", "\\|")}\` | ${where} | ${meaning} |`;
+    });
+  return [
+    "## Tunnel URLs",
+    "",
+    "`<system>+<transport>://[credential@]host[:port][/path][?option=value&…]`",
+    "",
+    "For `serve` the host and port are what is listened on; `*` or nothing stands for every address. A credential in a `serve`",
+    "URL is a client named `default`. `@`, `%`, `?` and `#` inside a credential or an option's value are percent-encoded.",
+    "",
+    "| system | transports (default port) | roles | credential |",
+    "|---|---|---|---|",
+    ...systems,
+    "",
+    "| option | form | where | meaning |",
+    "|---|---|---|---|",
+    ...options,
+  ].join("\n");
+}
+
+function credentials(): string {
+  return `## Credentials
+
+Wherever a secret is wanted, it may stand there itself, or a reference to it:
+
+| form | meaning |
+|---|---|
+| \`env:NAME\` | the environment variable |
+| \`file:PATH\` | the file, relative to the working directory |
+| \`cmd:COMMAND\` | what the shell command prints; it has 10 s |
+
+What a reference yields is one line (PEM text excepted) of at most 64 KiB; blanks around it are cut off. References are resolved when the
+process starts, and \`print-config\` writes them as they are.`;
+}
+
+function environment(): string {
+  const rows = [...ENVIRONMENT_FLAGS].map(
+    ([variable, flag]) =>
+      `| \`${variable}\` | \`--${flag.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}\` |`,
+  );
+  return [
+    "## Environment",
+    "",
+    "Flags win over the environment, the environment over the file.",
+    "",
+    "| variable | flag |",
+    "|---|---|",
+    ...rows,
+    "| `SLUICE_CONFIG` | the file of `run`, `check` and `print-config` when none is named |",
+    "| `NO_COLOR` | no colours, whatever its value |",
+  ].join("\n");
+}
+
+function isEmpty(value: unknown): boolean {
+  return typeof value === "object" && value !== null && Object.keys(value).length === 0;
+}
+
+function text(value: unknown): string {
+  return typeof value === "string" ? value : JSON.stringify(value);
+}
+
+function cell(description = ""): string {
+  return description.replaceAll("|", "\\|");
+}
+
+const HEAD = `# Configuration
+
+<!-- Written by scripts/write-schema.ts from the schema in src/config/schema.ts. Do not edit. -->
+
+\`sluice run [FILE]\` reads YAML, \`sluice.yaml\` when no file is named, \`-\` for standard input. \`sluice check [FILE]\` prints everything that is
+wrong with it. \`sluice print-config …\` prints the file that any command line stands for. Unknown keys are errors. For completion in
+editors, start the file with \`# yaml-language-server: $schema=./node_modules/sluice/schema/sluice.schema.json\`.`;
+
+const EXAMPLE = `\`\`\`yaml
+serve:
+  - url: pong+tls://0.0.0.0:443
+    clients: { alice: "env:ALICE_ID" }
+    cert: file:server.pem
+    key: file:server.key
+    allow: ["127.0.0.1:8080"]
+connect:
+  home: { url: "pong+wss://env:HOME_ID@home.example/api", retry: { max: 30s } }
+  office: pong+tls://env:OFFICE_ID@office.example
+inbounds:
+  - { socks: "127.0.0.1:1080", users: { bob: "env:BOB_PASSWORD" } }
+  - { forward: "127.0.0.1:2200", to: "bogus:22", via: office }
+routes:
+  - { domain: ["*.corp.example"], via: office }
+  - { via: home }
+\`\`\``;
