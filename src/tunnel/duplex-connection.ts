@@ -98,7 +98,8 @@ export class DuplexConnection implements Connection {
     }
     if (this.#batchBytes >= FLUSH_BYTES) this.#writeBatch();
     else if (this.#batchBytes > 0) this.#flush ??= setImmediate(() => this.#writeBatch());
-    this.#needsDrain = this.pendingBytes >= HIGH_MARK_BYTES;
+    // Never back to false here: whoever heard "no" before waits for the drain.
+    if (this.pendingBytes >= HIGH_MARK_BYTES) this.#needsDrain = true;
     return !this.#needsDrain;
   }
 
@@ -123,7 +124,8 @@ export class DuplexConnection implements Connection {
 
   reset(cause: TunnelError): void {
     if (this.#duplex.destroyed) {
-      this.#inbox.close(cause); // it ended in order, but what waits for its reader is not wanted
+      // Maybe it ended in order, but what waits for its reader is not wanted.
+      this.#inbox.close(this.#error ?? cause);
       return;
     }
     this.#error ??= cause;

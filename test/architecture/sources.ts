@@ -35,8 +35,11 @@ export function readSources(
 export function readTracked(top: string): Sources | undefined {
   let listed: string;
   try {
-    const options = { cwd: top, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] } as const;
-    listed = execFileSync("git", ["ls-files", "-z"], options);
+    listed = execFileSync("git", ["ls-files", "-z"], {
+      cwd: top,
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "ignore"],
+    });
   } catch {
     return undefined; // an unpacked archive: there is nothing tracked to judge
   }
@@ -58,7 +61,7 @@ export function codeOnly(source: string): string {
   return source.replaceAll(TOKENS, (token) =>
     // What stands in a template's ${…} is code.
     token.startsWith("`")
-      ? token.replaceAll(/\$\{([^`]*?)\}|[^\n]/g, (part, code: string | undefined) => code ?? " ")
+      ? token.replaceAll(/\$\{([^`]*?)\}|[^\n]/g, (_, code: string | undefined) => code ?? " ")
       : token.replaceAll(/[^\n]/g, " "),
   );
 }
