@@ -1,4 +1,5 @@
 import net from "node:net";
+import type { Duplex } from "node:stream";
 import tls from "node:tls";
 import { formatHostPort } from "../../address/target.ts";
 import { timeoutAfter } from "../../clock/clock.ts";
@@ -6,13 +7,15 @@ import { NetworkError, toTunnelError, TunnelError } from "../../errors.ts";
 import type { Connection } from "../../tunnel/connection.ts";
 import { DuplexConnection } from "../../tunnel/duplex-connection.ts";
 import { connectSocket, type TcpDialOptions } from "../tcp/dial.ts";
-import { isPinned, spkiPin, type TlsClientOptions, tlsError, toPem } from "./tls-options.ts";
+import { spkiPin, type TlsClientOptions, tlsError, toPem } from "./tls-options.ts";
 
 /** Where and how to dial. */
 export interface TlsDialOptions extends TcpDialOptions {
   readonly tls?: TlsClientOptions | undefined;
   /** @default 10000 */
   readonly handshakeTimeoutMs?: number | undefined;
+  /** Makes the channel TLS runs in, when it is not a plain connection: through a proxy. */
+  readonly connect?: ((signal: AbortSignal | undefined) => Promise<Duplex>) | undefined;
 }
 
 /**
@@ -48,7 +51,7 @@ export function tlsConnection(
 export async function connectTls(options: TlsDialOptions): Promise<tls.TLSSocket> {
   const { to, runtime, signal, handshakeTimeoutMs = 10_000 } = options;
   const settings = options.tls ?? {};
-  const raw = await connectSocket(options);
+  const raw = await (options.connect?.(signal) ?? connectSocket(options));
   const peer = "path" in to ? to.path : formatHostPort(to.host, to.port);
   const host = "path" in to ? "" : to.host;
   const name = settings.serverName ?? host;
@@ -60,8 +63,9 @@ export async function connectTls(options: TlsDialOptions): Promise<tls.TLSSocket
   });
   const aborted = AbortSignal.any([deadline.signal, ...(signal ? [signal] : [])]);
   return await new Promise((resolve, reject) => {
+    const { pins } = settings;
     // With a pin the key itself is the identity; with `insecure` there is none.
-    const verifies = settings.insecure !== true && settings.pin === undefined;
+    const verifies = settings.insecure !== true && pins === undefined;
     const socket = tls.connect({
       socket: raw,
       minVersion: "TLSv1.2",
@@ -90,10 +94,11 @@ export async function connectTls(options: TlsDialOptions): Promise<tls.TLSSocket
     const onAbort = (): void => fail(toTunnelError(aborted.reason, "ERR_ABORTED", peer));
     const onError = (cause: Error): void => fail(tlsError(cause, peer));
     const onSecure = (): void => {
-      if (settings.pin !== undefined && settings.insecure !== true) {
-        const actual = spkiPin(socket.getPeerCertificate());
-        if (!isPinned(settings.pin, actual)) {
-          const hint = `if the change is expected, set pin=${actual}`;
+      const certificate = socket.getPeerX509Certificate();
+      if (pins !== undefined && settings.insecure !== true) {
+        const actual = certificate === undefined ? "" : spkiPin(certificate);
+        if (!pins.includes(actual)) {
+          const hint = `if the change is expected, set pin=${encodeURIComponent(actual)}`;
           fail(
             new TunnelError("ERR_TLS", `${peer}: the server's key is not the pinned one`, { hint }),
           );

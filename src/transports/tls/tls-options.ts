@@ -1,5 +1,4 @@
-import { createHash, timingSafeEqual } from "node:crypto";
-import tls from "node:tls";
+import { createHash, type X509Certificate } from "node:crypto";
 import { TunnelError } from "../../errors.ts";
 
 /** How a dialling end judges the server, and what it shows of itself. */
@@ -11,8 +10,8 @@ export interface TlsClientOptions {
   /** PEM certificate and key shown to the server. */
   readonly cert?: string | Uint8Array | undefined;
   readonly key?: string | Uint8Array | undefined;
-  /** SHA-256 of the server's public key (SPKI), base64 or hex: only this key is accepted, whoever signed it. */
-  readonly pin?: string | undefined;
+  /** SHA-256 of public keys (SPKI), base64: only these are accepted, whoever signed them. */
+  readonly pins?: readonly string[] | undefined;
   /** Accepts any certificate. Loud. */
   readonly insecure?: boolean | undefined;
   readonly alpn?: readonly string[] | undefined;
@@ -23,23 +22,10 @@ export function toPem(value: string | Uint8Array): string | Buffer {
   return typeof value === "string" ? value : Buffer.from(value);
 }
 
-/** The base64 SHA-256 of a certificate's public key, as the `pin` option takes it. */
-export function spkiPin(
-  certificate: tls.PeerCertificate | { readonly raw: Buffer; readonly pubkey?: Buffer },
-): string {
-  const { pubkey } = certificate;
-  return createHash("sha256")
-    .update(pubkey ?? certificate.raw)
-    .digest("base64");
-}
-
-/** Whether `pin` (base64 or hex, with or without a `sha256/` in front) names `actual` (base64). */
-export function isPinned(pin: string, actual: string): boolean {
-  const text = pin.replace(/^sha256[/:]+/i, "");
-  const isHex = /^[0-9a-f]{64}$/i.test(text);
-  const expected = Buffer.from(text, isHex ? "hex" : "base64");
-  const got = Buffer.from(actual, "base64");
-  return expected.byteLength === got.byteLength && timingSafeEqual(expected, got);
+/** The base64 SHA-256 of a certificate's public key (SPKI), as {@link TlsClientOptions.pins} has it. */
+export function spkiPin(certificate: X509Certificate): string {
+  const key = certificate.publicKey.export({ type: "spki", format: "der" });
+  return createHash("sha256").update(key).digest("base64");
 }
 
 /** Turns a failed TLS handshake into our words, with the fix where one is known. */

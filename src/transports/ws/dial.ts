@@ -1,3 +1,4 @@
+import net from "node:net";
 import { WebSocket } from "ws";
 import { formatHostPort } from "../../address/target.ts";
 import { timeoutAfter } from "../../clock/clock.ts";
@@ -27,7 +28,9 @@ export interface WsDialOptions extends TlsDialOptions {
  */
 export async function dialWs(options: WsDialOptions): Promise<Connection> {
   const { to, runtime, secure, path = "/", signal, handshakeTimeoutMs = 10_000 } = options;
-  const socket = secure ? await connectTls(options) : await connectSocket(options);
+  const socket = secure
+    ? await connectTls(options)
+    : await (options.connect?.(signal) ?? connectSocket(options));
   const peer = "path" in to ? to.path : formatHostPort(to.host, to.port);
   using deadline = timeoutAfter(runtime.clock, handshakeTimeoutMs, () => {
     const text = `${peer}: websocket upgrade not answered within ${handshakeTimeoutMs} ms`;
@@ -71,7 +74,7 @@ export async function dialWs(options: WsDialOptions): Promise<Connection> {
     ws.once("open", () => {
       aborted.removeEventListener("abort", onAbort);
       ws.off("error", onError);
-      socket.setNoDelay(true);
+      if (socket instanceof net.Socket) socket.setNoDelay(true);
       resolve(
         new WsConnection(ws, {
           socket,
@@ -79,8 +82,8 @@ export async function dialWs(options: WsDialOptions): Promise<Connection> {
           keepaliveMs: options.keepaliveMs,
           info: {
             transport: secure ? "wss" : "ws",
-            local: formatHostPort(socket.localAddress ?? "-", socket.localPort ?? 0),
-            peer: formatHostPort(socket.remoteAddress ?? "-", socket.remotePort ?? 0),
+            local: "-",
+            peer,
           },
         }),
       );

@@ -1,4 +1,4 @@
-import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import type { WebSocket } from "ws";
 import type { Timer } from "../../clock/clock.ts";
 import { NetworkError, type TunnelError } from "../../errors.ts";
@@ -8,7 +8,8 @@ import type { Runtime } from "../../tunnel/runtime.ts";
 
 /** What a {@link WsConnection} is made of. */
 export interface WsConnectionOptions {
-  readonly socket: Socket;
+  /** What the WebSocket runs on: corked around each batch. */
+  readonly socket: Duplex;
   readonly info: ConnectionInfo;
   readonly runtime: Runtime;
   /** Quiet time before a WebSocket ping; twice that without any answer ends it; 0: off. @default 15000 */
@@ -23,7 +24,7 @@ export interface WsConnectionOptions {
 export class WsConnection implements Connection {
   readonly info: ConnectionInfo;
   readonly #ws: WebSocket;
-  readonly #socket: Socket;
+  readonly #socket: Duplex;
   readonly #runtime: Runtime;
   readonly #inbox = new Inbox();
   readonly #keepaliveMs: number;

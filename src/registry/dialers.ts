@@ -1,0 +1,99 @@
+import type { Duplex } from "node:stream";
+import type { ProxyUrl } from "../config/proxy-url.ts";
+import { describeTunnelUrl, type TunnelUrl } from "../config/tunnel-url.ts";
+import { ConfigError } from "../errors.ts";
+import { dialThroughProxy, type DialProxy } from "../outbound/upstream/dial-through-proxy.ts";
+import type { Proxy } from "../outbound/upstream/proxy.ts";
+import { dialTcp } from "../transports/tcp/dial.ts";
+import { dialTls } from "../transports/tls/dial.ts";
+import type { TlsClientOptions } from "../transports/tls/tls-options.ts";
+import { dialWs } from "../transports/ws/dial.ts";
+import type { Connection, Dialer } from "../tunnel/connection.ts";
+import { toDuplex } from "../tunnel/duplex.ts";
+import type { Runtime } from "../tunnel/runtime.ts";
+import { type Secrets, whose } from "./secrets.ts";
+
+/**
+ * A dialer for the byte channel of a tunnel URL, through its proxy if it has one.
+ *
+ * @throws ConfigError when a secret cannot be had, or no dialer knows the transport
+ */
+export async function createDialer(
+  url: TunnelUrl,
+  runtime: Runtime,
+  secrets: Secrets,
+): Promise<Dialer> {
+  const { transport, host, port, path, options } = url;
+  const settings: TlsClientOptions = {
+    serverName: options.sni,
+    ca: await secrets.pem(options.ca, whose("ca", url)),
+    cert: await secrets.pem(options.cert, whose("cert", url)),
+    key: await secrets.pem(options.key, whose("key", url)),
+    pins: options.pin,
+    insecure: options.insecure,
+  };
+  const headers = await readHeaders(url, secrets);
+  const { proxy: proxyUrl, keepalive: keepaliveMs } = options;
+  const proxy = proxyUrl && (await readProxy(proxyUrl, secrets));
+  const via = proxy && ((signal: AbortSignal | undefined) => dialVia(proxy, url, runtime, signal));
+  const connect =
+    via &&
+    (async (signal: AbortSignal | undefined): Promise<Duplex> => toDuplex(await via(signal)));
+  const to = { host, port };
+  const base = { runtime, to, keepaliveMs, tls: settings, connect };
+  const ws = { ...base, path: path === "" ? "/" : path, headers };
+  const dial = async (signal: AbortSignal): Promise<Connection> => {
+    switch (transport) {
+      case "tcp":
+        return await (via?.(signal) ?? dialTcp({ ...base, signal }));
+      case "tls":
+        return await dialTls({ ...base, signal });
+      case "ws":
+        return await dialWs({ ...ws, secure: false, signal });
+      case "wss":
+        return await dialWs({ ...ws, secure: true, signal });
+      default:
+        throw new ConfigError(`transport ${transport} cannot be dialled in this version`);
+    }
+  };
+  return {
+    description: describeTunnelUrl(url),
+    dial: async ({ signal }) => await dial(signal),
+  };
+}
+
+/** Connects to proxies: plainly, or over TLS for `https`. */
+export function proxyDialer(runtime: Runtime): DialProxy {
+  return async ({ host, port, isTls }, { signal }) =>
+    await (isTls ? dialTls : dialTcp)({ runtime, to: { host, port }, signal });
+}
+
+/** The proxy a URL names, with its password. */
+export async function readProxy(url: ProxyUrl, secrets: Secrets): Promise<Proxy> {
+  const { scheme, host, port, user } = url;
+  if (user === undefined) return { scheme, host, port };
+  const what = `password of ${scheme}://${host}:${port}`;
+  const password = user.password === undefined ? "" : await secrets.line(user.password, what);
+  return { scheme, host, port, credential: { user: user.name, password } };
+}
+
+async function dialVia(
+  proxy: Proxy,
+  { host, port }: TunnelUrl,
+  runtime: Runtime,
+  signal: AbortSignal | undefined,
+): Promise<Connection> {
+  return await dialThroughProxy(
+    proxy,
+    { network: "tcp", host, port },
+    { runtime, dial: proxyDialer(runtime), signal: signal ?? new AbortController().signal },
+  );
+}
+
+async function readHeaders(url: TunnelUrl, secrets: Secrets): Promise<Record<string, string>> {
+  const headers: Record<string, string> = {};
+  for (const { name, value } of url.options.header ?? []) {
+    headers[name] = await secrets.line(value, whose(`header ${name}`, url));
+  }
+  return headers;
+}

@@ -1,0 +1,63 @@
+import type { ServeConfig } from "../config/config.ts";
+import { ConfigError } from "../errors.ts";
+import { listenTcp } from "../transports/tcp/listen.ts";
+import { listenTls, type TlsListenOptions } from "../transports/tls/listen.ts";
+import { listenWs } from "../transports/ws/listen.ts";
+import type { Listener, OnConnection } from "../tunnel/connection.ts";
+import type { Logger } from "../tunnel/logger.ts";
+import type { Runtime } from "../tunnel/runtime.ts";
+import { type Secrets, whose } from "./secrets.ts";
+
+/** A listener, and what is known of the certificate it shows. */
+export interface TunnelListener {
+  readonly listener: Listener;
+  /** PEM. */
+  readonly certificate: string | undefined;
+}
+
+/**
+ * Listens as the URL of a `serve` entry says.
+ *
+ * @throws ConfigError when a certificate is missing, a secret cannot be had, or the address
+ */
+export async function listenForTunnel(
+  { url, cert, key }: ServeConfig,
+  { runtime, logger, secrets }: { runtime: Runtime; logger: Logger; secrets: Secrets },
+  onConnection: OnConnection,
+): Promise<TunnelListener> {
+  const { transport, host, port, path, options } = url;
+  const at = { runtime, at: { host, port }, keepaliveMs: options.keepalive };
+  const onHandshakeError = (error: Error, peer: string): void => {
+    logger.warn("connection refused", {
+      peer,
+      phase: "tls or http handshake",
+      reason: error.message,
+    });
+  };
+  const certificate = await secrets.pem(options.cert ?? cert, whose("cert", url));
+  const tls = async (): Promise<TlsListenOptions["tls"]> => {
+    const keyPem = await secrets.pem(options.key ?? key, whose("key", url));
+    if (certificate === undefined || keyPem === undefined) {
+      throw new ConfigError(`${transport} needs a certificate and its key`, {
+        hint: "give --cert cert.pem --key key.pem, or cert: and key: in the file",
+      });
+    }
+    const ca = await secrets.pem(options.ca, whose("ca", url));
+    return { cert: certificate, key: keyPem, ca };
+  };
+  const listen = async (): Promise<Listener> => {
+    switch (transport) {
+      case "tcp":
+        return await listenTcp(at, onConnection);
+      case "tls":
+        return await listenTls({ ...at, tls: await tls(), onHandshakeError }, onConnection);
+      case "ws":
+        return await listenWs({ ...at, path, onHandshakeError }, onConnection);
+      case "wss":
+        return await listenWs({ ...at, path, tls: await tls(), onHandshakeError }, onConnection);
+      default:
+        throw new ConfigError(`transport ${transport} cannot be listened on in this version`);
+    }
+  };
+  return { listener: await listen(), certificate };
+}

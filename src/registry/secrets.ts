@@ -1,0 +1,33 @@
+import type { Clock } from "../clock/clock.ts";
+import type { Credential } from "../config/credential.ts";
+import { resolveCredential } from "../config/resolve-credential.ts";
+import { describeTunnelUrl, type TunnelUrl } from "../config/tunnel-url.ts";
+
+/** Fetches what credentials stand for, when a tunnel is made and never before. */
+export interface Secrets {
+  /** One line: a password, a token, a client id. */
+  line(credential: Credential, what: string): Promise<string>;
+  /** PEM text. */
+  pem(credential: Credential | undefined, what: string): Promise<string | undefined>;
+}
+
+/** Fetches secrets with this environment. */
+export function createSecrets(
+  clock: Clock,
+  env: Readonly<Record<string, string | undefined>>,
+): Secrets {
+  return {
+    line: async (credential, what) =>
+      (await resolveCredential(credential, { clock, env, what })).reveal(),
+    pem: async (credential, what) => {
+      if (credential === undefined) return undefined;
+      const secret = await resolveCredential(credential, { clock, env, what, isMultiline: true });
+      return secret.reveal();
+    },
+  };
+}
+
+/** `ca of pong+tls://host:443`: what an error about a secret is about. */
+export function whose(what: string, url: TunnelUrl): string {
+  return `${what} of ${describeTunnelUrl(url)}`;
+}

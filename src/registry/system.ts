@@ -1,0 +1,57 @@
+import type { ConnectConfig, ServeConfig } from "../config/config.ts";
+import type { TunnelError } from "../errors.ts";
+import type { OnConnection } from "../tunnel/connection.ts";
+import type { Logger } from "../tunnel/logger.ts";
+import type { OnRequest, StreamOpener } from "../tunnel/request.ts";
+import type { Runtime } from "../tunnel/runtime.ts";
+import type { Secrets } from "./secrets.ts";
+
+/** What every system is given to work with. */
+export interface SystemContext {
+  /** The tunnel's name in routes and logs. */
+  readonly name: string;
+  readonly runtime: Runtime;
+  readonly logger: Logger;
+  readonly secrets: Secrets;
+}
+
+/** How a tunnel is doing, in the words of the start-up table. */
+export interface TunnelState {
+  readonly state: "idle" | "connecting" | "up" | "down" | "closed";
+  /** Where it goes, why it is down, what comes next. */
+  readonly detail: string;
+  /** ms. */
+  readonly latencyMs: number | undefined;
+  readonly links: number;
+  readonly streams: number;
+}
+
+/** The dialling end of a tunnel. */
+export interface ConnectedTunnel extends StreamOpener {
+  start(): void;
+  status(): TunnelState;
+  close(graceMs: number): Promise<void>;
+}
+
+/** The listening end of a tunnel; a listener feeds it connections. */
+export interface ServedTunnel {
+  readonly accept: OnConnection;
+  close(graceMs: number): Promise<void>;
+}
+
+/** What `connect` reports while it runs. */
+export interface ConnectHooks {
+  onStatus(state: TunnelState): void;
+  /** The peer said no for good: there is no use in trying again. */
+  onRefused(error: TunnelError): void;
+}
+
+/** One tunnel system, by role. A role that is absent does not exist in the system. */
+export interface TunnelSystem {
+  connect?(
+    config: ConnectConfig,
+    context: SystemContext,
+    hooks: ConnectHooks,
+  ): Promise<ConnectedTunnel>;
+  serve?(config: ServeConfig, context: SystemContext, onRequest: OnRequest): Promise<ServedTunnel>;
+}
