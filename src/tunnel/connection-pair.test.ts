@@ -3,12 +3,10 @@ import { describe, test } from "node:test";
 import fc from "fast-check";
 import { patternBytes, randomChunks } from "../../test/support/chunks.ts";
 import { assertBytes } from "../../test/support/hex.ts";
-import { SlabPool } from "../bytes/slab-pool.ts";
-import { ManualClock } from "../clock/manual-clock.ts";
-import { NetworkError, type TunnelError } from "../errors.ts";
-import type { Connection } from "./connection.ts";
+import { manualRuntime, Recorder, turns } from "../../test/support/recorder.ts";
+import type { ManualClock } from "../clock/manual-clock.ts";
+import { NetworkError } from "../errors.ts";
 import { connectionPair } from "./connection-pair.ts";
-import type { Runtime } from "./runtime.ts";
 
 describe("connection pair", () => {
   test("carries bytes both ways in a later turn", async () => {
@@ -138,8 +136,10 @@ describe("connection pair", () => {
   test("survives a reset by the receiver in the middle of a batch", async () => {
     const { a, b } = pair();
     b.connection.attach({
-      ...b.handler,
       onData: () => b.connection.reset(new NetworkError("ERR_LIMIT", "too much")),
+      onEnd: () => {},
+      onDrain: () => {},
+      onClose: (error) => void b.events.push(`close ${error?.code}`),
     });
     a.connection.write([Buffer.from("one"), Buffer.from("two")]);
     a.connection.finish();
@@ -173,45 +173,13 @@ describe("connection pair", () => {
     b.connection.detach();
     b.connection.unshift(Buffer.from("early"));
     const next = new Recorder(b.connection);
-    b.connection.resume();
     assert.equal(next.text, "early");
     assert.deepEqual(next.events, ["end", "close"]);
   });
 });
 
-class Recorder {
-  readonly connection: Connection;
-  readonly chunks: Uint8Array[] = [];
-  readonly events: string[] = [];
-  readonly handler = {
-    onData: (chunk: Uint8Array) => void this.chunks.push(chunk),
-    onEnd: () => void this.events.push("end"),
-    onDrain: () => void this.events.push("drain"),
-    onClose: (error: TunnelError | undefined) =>
-      void this.events.push(error === undefined ? "close" : `close ${error.code}`),
-  };
-
-  constructor(connection: Connection) {
-    this.connection = connection;
-    connection.attach(this.handler);
-  }
-
-  get text(): string {
-    return Buffer.concat(this.chunks).toString();
-  }
-}
-
 function pair(): { a: Recorder; b: Recorder; clock: ManualClock } {
-  const clock = new ManualClock();
-  const runtime: Runtime = { clock, random: () => 0.5, slabs: new SlabPool() };
+  const runtime = manualRuntime();
   const [first, second] = connectionPair(runtime);
-  const ends = { a: new Recorder(first), b: new Recorder(second), clock };
-  first.resume();
-  second.resume();
-  return ends;
-}
-
-/** Lets what was set going happen: the pair moves bytes in turns of the event loop. */
-async function turns(count = 6): Promise<void> {
-  for (let turn = 0; turn < count; turn++) await new Promise((resolve) => setImmediate(resolve));
+  return { a: new Recorder(first), b: new Recorder(second), clock: runtime.clock };
 }

@@ -6,11 +6,10 @@ import { pipeline } from "node:stream/promises";
 import { describe, test } from "node:test";
 import { patternBytes } from "../../test/support/chunks.ts";
 import { assertBytes } from "../../test/support/hex.ts";
-import { listenTcp } from "../transports/tcp/listen.ts";
-import { dialTcp } from "../transports/tcp/dial.ts";
-import { SlabPool } from "../bytes/slab-pool.ts";
-import { ManualClock } from "../clock/manual-clock.ts";
+import { manualRuntime, Recorder, turns } from "../../test/support/recorder.ts";
 import { NetworkError, type TunnelError } from "../errors.ts";
+import { dialTcp } from "../transports/tcp/dial.ts";
+import { listenTcp } from "../transports/tcp/listen.ts";
 import type { Connection } from "./connection.ts";
 import { connectionPair } from "./connection-pair.ts";
 import { type ConnectionDuplex, toDuplex } from "./duplex.ts";
@@ -159,7 +158,6 @@ describe("detaching a duplex", () => {
     const events = recordEvents(duplex);
     const connection = duplex.detach();
     const next = new Recorder(connection);
-    connection.resume();
     await turns();
     assert.equal(next.text, "unread more");
     assert.equal(duplex.detach(), connection, "again gives the same");
@@ -210,7 +208,6 @@ describe("detaching a duplex", () => {
     await turns();
     const connection = duplex.detach();
     const next = new Recorder(connection);
-    connection.resume();
     assert.equal(next.text, "tail");
     assert.deepEqual(next.events, ["end"]);
   });
@@ -235,29 +232,8 @@ test("carries a TCP connection, its half-close and its reset", async () => {
   assert.equal((error as TunnelError).code, "ERR_CONNECTION_RESET");
 });
 
-class Recorder {
-  readonly connection: Connection;
-  readonly chunks: Uint8Array[] = [];
-  readonly events: string[] = [];
-
-  constructor(connection: Connection) {
-    this.connection = connection;
-    connection.attach({
-      onData: (chunk) => void this.chunks.push(chunk),
-      onEnd: () => void this.events.push("end"),
-      onDrain: () => void this.events.push("drain"),
-      onClose: (error) =>
-        void this.events.push(error === undefined ? "close" : `close ${error.code}`),
-    });
-  }
-
-  get text(): string {
-    return Buffer.concat(this.chunks).toString();
-  }
-}
-
 function memoryPair(): [Connection, Connection] {
-  return connectionPair({ clock: new ManualClock(), random: () => 0.5, slabs: new SlabPool() });
+  return connectionPair(manualRuntime());
 }
 
 function duplexes(): { a: ConnectionDuplex; b: ConnectionDuplex } {
@@ -268,9 +244,7 @@ function duplexes(): { a: ConnectionDuplex; b: ConnectionDuplex } {
 /** A stream on one end, the bare connection on the other. */
 function half(): { plain: Recorder; duplex: ConnectionDuplex } {
   const [a, b] = memoryPair();
-  const plain = new Recorder(a);
-  a.resume();
-  return { plain, duplex: toDuplex(b) };
+  return { plain: new Recorder(a), duplex: toDuplex(b) };
 }
 
 function recordEvents(duplex: ConnectionDuplex): string[] {
@@ -283,8 +257,4 @@ function recordEvents(duplex: ConnectionDuplex): string[] {
 
 async function closed(...streams: readonly ConnectionDuplex[]): Promise<void> {
   for (const stream of streams) if (!stream.closed) await once(stream, "close");
-}
-
-async function turns(count = 8): Promise<void> {
-  for (let turn = 0; turn < count; turn++) await new Promise((resolve) => setImmediate(resolve));
 }
