@@ -5,8 +5,8 @@ import { ConfigError } from "../errors.ts";
 import { PongClient } from "../protocols/pong/client.ts";
 import type { PongOptions } from "../protocols/pong/options.ts";
 import { PongServer, type PongServerClient } from "../protocols/pong/server.ts";
-import { limiterKey, RateLimiter } from "../relay/rate-limiter.ts";
 import { createDialer } from "./dialers.ts";
+import { createLoginGuard } from "./login-guard.ts";
 import { type Secrets, whose } from "./secrets.ts";
 import type { TunnelSystem } from "./system.ts";
 
@@ -42,7 +42,6 @@ export const pong: TunnelSystem = {
 
   async serve(config, { name, runtime, logger, secrets }, onRequest) {
     const clients = await readClients(config, secrets);
-    const limiter = new RateLimiter({ clock: runtime.clock });
     return new PongServer({
       name,
       clients: config.anonymous ? undefined : clients,
@@ -51,10 +50,7 @@ export const pong: TunnelSystem = {
       logger,
       options: sessionOptions(config.url),
       slowReaders: { mode: config.url.options.slow ?? "reset" },
-      gate: {
-        isShut: (peer) => limiter.blockedForMs(limiterKey(peer)) > 0,
-        failed: (peer) => limiter.recordFailure(limiterKey(peer)),
-      },
+      guard: createLoginGuard(runtime.clock),
     });
   },
 };

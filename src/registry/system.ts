@@ -48,10 +48,14 @@ export interface ConnectHooks {
 
 /** One tunnel system, by role. A role that is absent does not exist in the system. */
 export interface TunnelSystem {
-  connect?(
+  readonly connect?: (
     config: ConnectConfig,
     context: SystemContext,
     hooks: ConnectHooks,
-  ): Promise<ConnectedTunnel>;
-  serve?(config: ServeConfig, context: SystemContext, onRequest: OnRequest): Promise<ServedTunnel>;
+  ) => Promise<ConnectedTunnel>;
+  readonly serve?: (
+    config: ServeConfig,
+    context: SystemContext,
+    onRequest: OnRequest,
+  ) => Promise<ServedTunnel>;
 }

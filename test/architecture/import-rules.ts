@@ -18,10 +18,12 @@ const LAYERS: Readonly<Record<string, number | undefined>> = {
   relay: 5,
   config: 6,
   observability: 6,
-  "app.ts": 7,
-  cli: 8,
-  web: 8,
-  "index.ts": 8,
+  registry: 7,
+  "app.ts": 8,
+  cli: 9,
+  web: 9,
+  library: 9,
+  "index.ts": 10,
 };
 
 /** Layers whose folders are parts of their own: `protocols/pong` never sees `protocols/vproxy`. */

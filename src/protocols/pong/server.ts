@@ -3,6 +3,7 @@ import { ProtocolError, toTunnelError, TunnelError } from "../../errors.ts";
 import type { Connection } from "../../tunnel/connection.ts";
 import { handshake } from "../../tunnel/handshake.ts";
 import type { Logger } from "../../tunnel/logger.ts";
+import type { LoginGuard } from "../../tunnel/logins.ts";
 import { MuxDriver } from "../../tunnel/mux-driver.ts";
 import type { MuxStream } from "../../tunnel/mux-stream.ts";
 import type { OnRequest, Request } from "../../tunnel/request.ts";
@@ -37,14 +38,7 @@ export interface PongServerOptions {
   /** Peers that may be at their header at one time; past it the newest is closed. @default 4096 */
   readonly maxHandshakes?: number | undefined;
   /** Judges an address before its header is read, and hears of failures. */
-  readonly gate?: PeerGate | undefined;
-}
-
-/** Keeps addresses that fail too often away. */
-export interface PeerGate {
-  /** Whether connections of this peer (`host:port`) are refused for now. */
-  isShut(peer: string): boolean;
-  failed(peer: string): void;
+  readonly guard?: LoginGuard | undefined;
 }
 
 /** The remote: takes connections of pong locals and turns their streams into requests. */
@@ -65,14 +59,14 @@ export class PongServer {
 
   /** Takes a connection, paused and without a handler, from any transport. */
   accept(connection: Connection): void {
-    const { logger, maxHandshakes = DEFAULT_MAX_HANDSHAKES, gate } = this.#options;
+    const { logger, maxHandshakes = DEFAULT_MAX_HANDSHAKES, guard } = this.#options;
     const { peer } = connection.info;
     const refuse = (why: string): void => {
       logger.warn("connection refused", { peer, phase: "accept", reason: why });
       connection.reset(new TunnelError("ERR_LIMIT", why));
     };
     if (this.#isClosing) return refuse("shutting down");
-    if (gate?.isShut(peer)) return refuse("too many failures from this address");
+    if ((guard?.blockedForMs(peer) ?? 0) > 0) return refuse("too many failures from this address");
     if (this.#handshaking.size >= maxHandshakes) return refuse("too many peers at their header");
     this.#handshaking.add(connection);
     void this.#admit(connection).finally(() => this.#handshaking.delete(connection));
@@ -94,7 +88,7 @@ export class PongServer {
   }
 
   async #admit(connection: Connection): Promise<void> {
-    const { runtime, logger, gate, headerTimeoutMs = DEFAULT_HEADER_TIMEOUT_MS } = this.#options;
+    const { runtime, logger, guard, headerTimeoutMs = DEFAULT_HEADER_TIMEOUT_MS } = this.#options;
     const { peer, transport } = connection.info;
     try {
       const header = await handshake(connection, parseHeader, {
@@ -109,7 +103,7 @@ export class PongServer {
     } catch (thrown) {
       const error = toTunnelError(thrown, "ERR_PROTOCOL", "pong header");
       const isAuth = error.code === "ERR_AUTH";
-      if (error.code !== "ERR_CONNECTION_RESET") gate?.failed(peer);
+      if (error.code !== "ERR_CONNECTION_RESET") guard?.recordFailure(peer);
       logger.warn("connection refused", {
         peer,
         transport,

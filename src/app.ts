@@ -1,0 +1,373 @@
+import { X509Certificate } from "node:crypto";
+import type { Duplex } from "node:stream";
+import { parseHostPattern } from "./address/host-pattern.ts";
+import { formatHostPort } from "./address/target.ts";
+import type { Config, InboundConfig, RouteConfig, ServeConfig } from "./config/config.ts";
+import type { ListenAddress } from "./config/listen-address.ts";
+import { inboundName, serveName } from "./config/references.ts";
+import type { SystemName } from "./config/systems.ts";
+import { describeTunnelUrl } from "./config/tunnel-url.ts";
+import { ConfigError, type TunnelError } from "./errors.ts";
+import { createForwardInbound, type ForwardInboundOptions } from "./inbound/forward/inbound.ts";
+import { createBlockOutbound } from "./outbound/block/block-outbound.ts";
+import { createDirectOutbound } from "./outbound/direct/direct-outbound.ts";
+import { createTunnelOutbound } from "./outbound/tunnel/tunnel-outbound.ts";
+import { createUpstreamOutbound } from "./outbound/upstream/upstream-outbound.ts";
+import { proxyDialer, readProxy } from "./registry/dialers.ts";
+import { listenForTunnel } from "./registry/listeners.ts";
+import { createProxyInbound } from "./registry/proxy-inbound.ts";
+import { REGISTRY } from "./registry/registry.ts";
+import { createSecrets, type Secrets } from "./registry/secrets.ts";
+import type {
+  ConnectedTunnel,
+  ServedTunnel,
+  SystemContext,
+  TunnelState,
+  TunnelSystem,
+} from "./registry/system.ts";
+import { ExitPolicy, type Policy, policyByRequest } from "./relay/exit-policy.ts";
+import { guardOutbound } from "./relay/guarded-outbound.ts";
+import type { StreamInfo } from "./relay/live-stream.ts";
+import { createRelay, type Relay, type StreamEvent } from "./relay/relay.ts";
+import { type Route, Router } from "./relay/router.ts";
+import { dialTcp } from "./transports/tcp/dial.ts";
+import { listenTcp } from "./transports/tcp/listen.ts";
+import type { Listener, OnConnection } from "./tunnel/connection.ts";
+import { DuplexConnection } from "./tunnel/duplex-connection.ts";
+import { type Logger, silentLogger } from "./tunnel/logger.ts";
+import type { OnRequest, Outbound } from "./tunnel/request.ts";
+import { type Runtime, systemRuntime } from "./tunnel/runtime.ts";
+
+/** What an app takes from outside; everything has a default. */
+export interface AppOptions {
+  readonly runtime?: Runtime | undefined;
+  /** @default silent */
+  readonly logger?: Logger | undefined;
+  /** For `env:` credentials. @default process.env */
+  readonly env?: Readonly<Record<string, string | undefined>> | undefined;
+  /** What `-L -:…` joins. */
+  readonly stdio?: Duplex | undefined;
+  readonly onStream?: ((event: StreamEvent) => void) | undefined;
+  /** A tunnel changed its state. */
+  readonly onTunnel?: ((tunnel: TunnelStatus) => void) | undefined;
+}
+
+/** One open door. */
+export interface ListenerStatus {
+  readonly name: string;
+  /** `socks`, `http`, `forward`, or the scheme of a tunnel. */
+  readonly kind: string;
+  /** Where it really listens: a port the system chose is filled in. */
+  readonly address: string;
+  /** What comes in goes there. */
+  readonly leadsTo: string;
+  /** When the certificate it shows ends; absent without TLS. */
+  readonly certificateExpires?: Date | undefined;
+}
+
+/** One dialled tunnel. */
+export interface TunnelStatus extends TunnelState {
+  readonly name: string;
+  /** Without credential and options. */
+  readonly url: string;
+}
+
+/** A running configuration. */
+export interface App extends AsyncDisposable {
+  readonly listeners: readonly ListenerStatus[];
+  tunnels(): readonly TunnelStatus[];
+  /** The tunnel of that name, for streams without a local port. */
+  tunnel(name: string): ConnectedTunnel | undefined;
+  streams(): readonly StreamInfo[];
+  kill(streamId: number): boolean;
+  /** Resolves when a peer refused us for good: there is no use in going on. */
+  readonly refused: Promise<TunnelError>;
+  /** Resolves with the end of the stream on standard input and output; never without one. */
+  readonly stdioEnded: Promise<TunnelError | undefined>;
+  /** Stops accepting, lets running streams finish for `graceMs`, closes everything. Idempotent. */
+  close(graceMs: number): Promise<void>;
+}
+
+/**
+ * The composition root: builds everything a configuration names and starts it. When one part
+ * cannot start, what had started is closed again.
+ *
+ * @throws ConfigError when an address is taken, a secret cannot be had, or a role does not exist
+ */
+export async function startApp(config: Config, options: AppOptions = {}): Promise<App> {
+  const app = new RunningApp(config, options);
+  try {
+    await app.start();
+    return app;
+  } catch (thrown) {
+    await app.close(0);
+    throw thrown;
+  }
+}
+
+class RunningApp implements App {
+  readonly listeners: ListenerStatus[] = [];
+  readonly refused: Promise<TunnelError>;
+  readonly stdioEnded: Promise<TunnelError | undefined>;
+  readonly #config: Config;
+  readonly #options: AppOptions;
+  readonly #runtime: Runtime;
+  readonly #logger: Logger;
+  readonly #secrets: Secrets;
+  readonly #outbounds = new Map<string, Outbound>();
+  readonly #tunnels = new Map<string, { readonly url: string; readonly tunnel: ConnectedTunnel }>();
+  readonly #served: ServedTunnel[] = [];
+  readonly #open: Listener[] = [];
+  readonly #settle: { refused(error: TunnelError): void; stdio(error?: TunnelError): void };
+  #relay: Relay | undefined;
+  #closing: Promise<void> | undefined;
+
+  constructor(config: Config, options: AppOptions) {
+    this.#config = config;
+    this.#options = options;
+    this.#runtime = options.runtime ?? systemRuntime();
+    this.#logger = options.logger ?? silentLogger;
+    this.#secrets = createSecrets(this.#runtime.clock, options.env ?? process.env);
+    const refused = Promise.withResolvers<TunnelError>();
+    const stdio = Promise.withResolvers<TunnelError | undefined>();
+    this.refused = refused.promise;
+    this.stdioEnded = stdio.promise;
+    this.#settle = { refused: refused.resolve, stdio: stdio.resolve };
+  }
+
+  async start(): Promise<void> {
+    const policy = this.#policies();
+    this.#outbounds.set(
+      "direct",
+      createDirectOutbound({ runtime: this.#runtime, dialTcp, policy: policy.exit }),
+    );
+    this.#outbounds.set("block", createBlockOutbound());
+    for (const [name, url] of Object.entries(this.#config.outbounds)) {
+      const proxy = await readProxy(url, this.#secrets);
+      const dial = proxyDialer(this.#runtime);
+      const outbound = createUpstreamOutbound({ name, runtime: this.#runtime, proxy, dial });
+      this.#outbounds.set(name, guardOutbound(outbound, policy.guard));
+    }
+    for (const name of Object.keys(this.#config.connect)) await this.#addTunnel(name, policy.guard);
+    const relay = this.#makeRelay();
+    this.#relay = relay;
+    for (const serve of this.#config.serve) await this.#serve(serve, relay.onRequest);
+    for (const inbound of this.#config.inbounds) await this.#addInbound(inbound, relay.onRequest);
+    if (Object.keys(this.#config.provide).length > 0) {
+      throw new ConfigError("provide: no system of this version has that role yet");
+    }
+    for (const { tunnel } of this.#tunnels.values()) tunnel.start();
+  }
+
+  tunnels(): readonly TunnelStatus[] {
+    return Array.from(this.#tunnels, ([name, { url, tunnel }]) => ({
+      name,
+      url,
+      ...tunnel.status(),
+    }));
+  }
+
+  tunnel(name: string): ConnectedTunnel | undefined {
+    return this.#tunnels.get(name)?.tunnel;
+  }
+
+  streams(): readonly StreamInfo[] {
+    return this.#relay?.streams() ?? [];
+  }
+
+  kill(streamId: number): boolean {
+    return this.#relay?.kill(streamId) ?? false;
+  }
+
+  close(graceMs: number): Promise<void> {
+    this.#closing ??= this.#close(graceMs);
+    return this.#closing;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close(0);
+  }
+
+  async #close(graceMs: number): Promise<void> {
+    await Promise.all(this.#open.map((listener) => listener.close()));
+    await this.#relay?.close(graceMs);
+    await Promise.all(this.#served.map((served) => served.close(0)));
+    await Promise.all(Array.from(this.#tunnels.values(), ({ tunnel }) => tunnel.close(0)));
+  }
+
+  /**
+   * `exit` judges what `direct` dials, by whom it is asked; `guard` judges what peers of `serve`
+   * send on elsewhere. What our own users send into a tunnel is the far side's to judge.
+   */
+  #policies(): { readonly exit: Policy; readonly guard: Policy } {
+    const { serve, allow, deny } = this.#config;
+    const local = new ExitPolicy({ allow, deny });
+    const served = new Map<string, (user: string | undefined) => Policy>();
+    for (const entry of serve) {
+      const everybody = new ExitPolicy({ allow: entry.allow, deny: entry.deny });
+      const restricted = new Map<string, Policy>();
+      for (const [name, client] of Object.entries(entry.clients)) {
+        if (client.allow !== undefined) restricted.set(name, everybody.restrictedTo(client.allow));
+      }
+      served.set(serveName(entry), (user) => restricted.get(user ?? "") ?? everybody);
+    }
+    return {
+      exit: policyByRequest(({ inbound, user }) => served.get(inbound)?.(user) ?? local),
+      guard: policyByRequest(({ inbound, user }) => served.get(inbound)?.(user) ?? ANYTHING),
+    };
+  }
+
+  async #addTunnel(name: string, guard: Policy): Promise<void> {
+    const config = this.#config.connect[name];
+    if (config === undefined) return;
+    const { url } = config;
+    const connect = systemFor(url.system).connect;
+    if (connect === undefined) throw new ConfigError(`${url.system} has no connect role`);
+    const description = describeTunnelUrl(url);
+    if (url.options.insecure === true) {
+      this.#logger.warn("certificate checks are OFF for this tunnel", {
+        tunnel: name,
+        hint: "anybody on the way can read and change everything; use pin= or ca= instead",
+      });
+    }
+    const tunnel = await connect(config, this.#context(name), {
+      onStatus: (state) => this.#options.onTunnel?.({ name, url: description, ...state }),
+      onRefused: (error) => this.#settle.refused(error),
+    });
+    this.#tunnels.set(name, { url: description, tunnel });
+    this.#outbounds.set(name, guardOutbound(createTunnelOutbound(name, tunnel), guard));
+  }
+
+  #makeRelay(): Relay {
+    const [firstTunnel] = this.#tunnels.keys();
+    const serveNames = this.#config.serve.map(serveName);
+    const routes = this.#config.routes.map(toRoute);
+    // What peers ask for leaves here, unless a route says otherwise.
+    if (serveNames.length > 0) routes.push({ inbounds: serveNames, via: "direct" });
+    return createRelay({
+      router: new Router({ routes, outbounds: this.#outbounds, fallback: firstTunnel ?? "direct" }),
+      logger: this.#logger,
+      runtime: this.#runtime,
+      onStream: this.#options.onStream,
+    });
+  }
+
+  async #serve(config: ServeConfig, onRequest: OnRequest): Promise<void> {
+    const { url } = config;
+    const serve = systemFor(url.system).serve;
+    if (serve === undefined) throw new ConfigError(`${url.system} has no serve role`);
+    const name = serveName(config);
+    if (config.anonymous) {
+      this.#logger.warn("everybody may connect here", {
+        listener: name,
+        hint: "drop --anonymous and name clients",
+      });
+    }
+    const context = this.#context(name);
+    const served = await serve(config, context, onRequest);
+    this.#served.push(served);
+    const { listener, certificate } = await listenForTunnel(config, context, served.accept);
+    this.#open.push(listener);
+    this.listeners.push({
+      name,
+      kind: `${url.system}+${url.transport}`,
+      address: `${listener.address}${url.path}`,
+      leadsTo: "direct",
+      certificateExpires: certificate === undefined ? undefined : expiry(certificate),
+    });
+  }
+
+  async #addInbound(config: InboundConfig, onRequest: OnRequest): Promise<void> {
+    const name = inboundName(config);
+    const [firstTunnel = "direct"] = this.#tunnels.keys();
+    const common = { name, runtime: this.#runtime, logger: this.#logger, onRequest };
+    const leadsTo = config.via ?? (this.#config.routes.length > 0 ? "routes" : firstTunnel);
+    if (config.kind !== "forward") {
+      const accept = await createProxyInbound(config, common, this.#secrets);
+      await this.#listen(name, config.kind, leadsTo, config.listen, accept);
+      return;
+    }
+    const { to, via, listen } = config;
+    const target = { network: "tcp", ...to } as const;
+    const forward = createForwardInbound({ ...common, target, via });
+    const where = `${formatHostPort(to.host, to.port)} via ${leadsTo}`;
+    if (listen === "stdio") this.#joinStdio({ ...common, target, via, where });
+    else await this.#listen(name, "forward", where, listen, forward);
+  }
+
+  async #listen(
+    name: string,
+    kind: string,
+    leadsTo: string,
+    at: ListenAddress,
+    accept: OnConnection,
+  ): Promise<void> {
+    const listener = await listenTcp({ runtime: this.#runtime, at }, accept);
+    this.#open.push(listener);
+    this.listeners.push({ name, kind, address: listener.address, leadsTo });
+  }
+
+  /** The one stream of a ProxyCommand: when it ends, so does the program. */
+  #joinStdio({ where, onRequest, ...options }: StdioForward): void {
+    const { stdio } = this.#options;
+    if (stdio === undefined) throw new ConfigError("-L -:… needs standard input and output");
+    const info = { transport: "stdio", local: "-", peer: "stdio" };
+    const connection = new DuplexConnection(stdio, { info, runtime: this.#runtime });
+    stdio.once("close", () => this.#settle.stdio());
+    const accept = createForwardInbound({
+      ...options,
+      onRequest: (request) => {
+        onRequest({
+          target: request.target,
+          metadata: request.metadata,
+          signal: request.signal,
+          accept: () => request.accept(),
+          reject: (error) => {
+            request.reject(error);
+            this.#settle.stdio(error);
+          },
+        });
+      },
+    });
+    accept(connection);
+    this.listeners.push({ name: options.name, kind: "forward", address: "-", leadsTo: where });
+  }
+
+  #context(name: string): SystemContext {
+    return { name, runtime: this.#runtime, logger: this.#logger, secrets: this.#secrets };
+  }
+}
+
+interface StdioForward extends ForwardInboundOptions {
+  readonly where: string;
+}
+
+function systemFor(name: SystemName): TunnelSystem {
+  const system = REGISTRY[name];
+  if (system === undefined) throw new ConfigError(`${name} is not in this version yet`);
+  return system;
+}
+
+function toRoute({ domain, cidr, port, inbound, user, via }: RouteConfig): Route {
+  const blocks = cidr?.map((block) => parseHostPattern(block.toString()));
+  const targets =
+    domain === undefined && blocks === undefined
+      ? undefined
+      : [...(domain ?? []), ...(blocks ?? [])];
+  return { targets, ports: port, inbounds: inbound, users: user, via };
+}
+
+function expiry(pem: string): Date | undefined {
+  try {
+    return new Date(new X509Certificate(pem).validTo);
+  } catch {
+    return undefined; // the listener took it, so it works; only its date stays unknown
+  }
+}
+
+/** Our own users' wishes into a tunnel: the far side judges them. */
+const ANYTHING: Policy = {
+  checkName: () => undefined,
+  checkAddress: () => undefined,
+  checkUnresolved: () => undefined,
+};

@@ -1,0 +1,54 @@
+import type { ProxyInboundConfig } from "../config/config.ts";
+import { createHttpInbound } from "../inbound/http/inbound.ts";
+import { createMixedInbound } from "../inbound/mixed/inbound.ts";
+import { createSocks4Inbound } from "../inbound/socks4/inbound.ts";
+import { createSocks5Inbound } from "../inbound/socks5/inbound.ts";
+import type { OnConnection } from "../tunnel/connection.ts";
+import type { InboundOptions } from "../tunnel/inbound.ts";
+import { Logins } from "../tunnel/logins.ts";
+import type { OnRequest } from "../tunnel/request.ts";
+import { createLoginGuard } from "./login-guard.ts";
+import type { Secrets } from "./secrets.ts";
+
+/**
+ * The proxy behind one local port: SOCKS5, SOCKS4a and HTTP told apart, or HTTP alone.
+ *
+ * @throws ConfigError when a password cannot be had
+ */
+export async function createProxyInbound(
+  { kind, users, via }: ProxyInboundConfig,
+  options: InboundOptions,
+  secrets: Secrets,
+): Promise<OnConnection> {
+  const passwords = new Map<string, string>();
+  for (const [user, password] of Object.entries(users)) {
+    passwords.set(user, await secrets.line(password, `password of user "${user}"`));
+  }
+  const logins =
+    passwords.size === 0
+      ? undefined
+      : new Logins({ users: passwords, guard: createLoginGuard(options.runtime.clock) });
+  const common = { ...options, onRequest: withVia(options.onRequest, via), logins };
+  const http = createHttpInbound(common);
+  if (kind === "http") return http;
+  const handlers = {
+    socks5: createSocks5Inbound(common),
+    socks4: createSocks4Inbound(common),
+    http,
+  };
+  return createMixedInbound(handlers, common);
+}
+
+/** Fixes the way out of every request. */
+function withVia(onRequest: OnRequest, via: string | undefined): OnRequest {
+  if (via === undefined) return onRequest;
+  return (request) => {
+    onRequest({
+      target: request.target,
+      metadata: { ...request.metadata, via },
+      signal: request.signal,
+      accept: () => request.accept(),
+      reject: (error) => request.reject(error),
+    });
+  };
+}
