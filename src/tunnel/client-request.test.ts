@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { manualRuntime, memoryClient, Recorder, turns } from "../../test/support/recorder.ts";
+import { manualRuntime, memoryClient, TestClient, turns } from "../../test/support/test-client.ts";
 import { MisuseError, NetworkError, TunnelError } from "../errors.ts";
 import { clientRequest, type ClientRequestOptions } from "./client-request.ts";
 import type { Request } from "./request.ts";
@@ -10,7 +10,7 @@ describe("a client's request", () => {
     const { client, request } = ask();
     await client.send("early ");
     await client.send("bytes");
-    const accepted = new Recorder(request.accept());
+    const accepted = new TestClient(request.accept());
     await client.send(", then more");
     assert.equal(client.text, "yes");
     assert.equal(accepted.text, "early bytes, then more");
@@ -28,7 +28,7 @@ describe("a client's request", () => {
     const { client, request } = ask();
     for (let sent = 0; sent < 40; sent++) await client.send(Buffer.alloc(16 * 1024));
     assert.ok(client.connection.pendingBytes >= 36 * 16 * 1024, "no more than 64 KiB was read");
-    const accepted = new Recorder(request.accept());
+    const accepted = new TestClient(request.accept());
     await turns();
     assert.equal(accepted.bytes.byteLength, 40 * 16 * 1024);
   });
@@ -62,7 +62,7 @@ describe("a client's request", () => {
     client.connection.finish();
     await turns();
     assert.equal(request.signal.aborted, false);
-    const accepted = new Recorder(request.accept());
+    const accepted = new TestClient(request.accept());
     assert.equal(accepted.text, "all I have");
     assert.deepEqual(accepted.events, ["end"]);
   });
@@ -72,14 +72,14 @@ describe("a client's request", () => {
     client.connection.finish();
     await turns();
     assert.equal(request.signal.aborted, false);
-    assert.deepEqual(new Recorder(request.accept()).events, ["end"]);
+    assert.deepEqual(new TestClient(request.accept()).events, ["end"]);
   });
 
   test("tells whoever accepts too late that the client is gone", async () => {
     const { client, request } = ask();
     client.connection.reset(new NetworkError("ERR_CONNECTION_RESET", "ECONNRESET"));
     await turns();
-    const accepted = new Recorder(request.accept());
+    const accepted = new TestClient(request.accept());
     assert.deepEqual(accepted.events, ["close ERR_CONNECTION_RESET"]);
   });
 
@@ -91,7 +91,10 @@ describe("a client's request", () => {
   });
 });
 
-function ask(options: Partial<ClientRequestOptions> = {}): { client: Recorder; request: Request } {
+function ask(options: Partial<ClientRequestOptions> = {}): {
+  client: TestClient;
+  request: Request;
+} {
   const [client, connection] = memoryClient(manualRuntime());
   const request = clientRequest(connection, {
     target: { network: "tcp", host: "origin", port: 80 },

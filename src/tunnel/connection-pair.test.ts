@@ -3,7 +3,7 @@ import { describe, test } from "node:test";
 import fc from "fast-check";
 import { patternBytes, randomChunks } from "../../test/support/chunks.ts";
 import { assertBytes } from "../../test/support/hex.ts";
-import { manualRuntime, Recorder, turns } from "../../test/support/recorder.ts";
+import { manualRuntime, TestClient, turns } from "../../test/support/test-client.ts";
 import type { ManualClock } from "../clock/manual-clock.ts";
 import { NetworkError } from "../errors.ts";
 import { connectionPair } from "./connection-pair.ts";
@@ -172,14 +172,14 @@ describe("connection pair", () => {
     assert.deepEqual(b.events, ["end", "close"]);
     b.connection.detach();
     b.connection.unshift(Buffer.from("early"));
-    const next = new Recorder(b.connection);
+    const next = new TestClient(b.connection);
     assert.equal(next.text, "early");
     assert.deepEqual(next.events, ["end", "close"]);
   });
 });
 
-function pair(): { a: Recorder; b: Recorder; clock: ManualClock } {
+function pair(): { a: TestClient; b: TestClient; clock: ManualClock } {
   const runtime = manualRuntime();
   const [first, second] = connectionPair(runtime);
-  return { a: new Recorder(first), b: new Recorder(second), clock: runtime.clock };
+  return { a: new TestClient(first), b: new TestClient(second), clock: runtime.clock };
 }

@@ -6,7 +6,7 @@ import { pipeline } from "node:stream/promises";
 import { describe, test } from "node:test";
 import { patternBytes } from "../../test/support/chunks.ts";
 import { assertBytes } from "../../test/support/hex.ts";
-import { manualRuntime, Recorder, turns } from "../../test/support/recorder.ts";
+import { manualRuntime, TestClient, turns } from "../../test/support/test-client.ts";
 import { NetworkError, type TunnelError } from "../errors.ts";
 import { dialTcp } from "../transports/tcp/dial.ts";
 import { listenTcp } from "../transports/tcp/listen.ts";
@@ -157,7 +157,7 @@ describe("detaching a duplex", () => {
     await turns();
     const events = recordEvents(duplex);
     const connection = duplex.detach();
-    const next = new Recorder(connection);
+    const next = new TestClient(connection);
     await turns();
     assert.equal(next.text, "unread more");
     assert.equal(duplex.detach(), connection, "again gives the same");
@@ -195,7 +195,7 @@ describe("detaching a duplex", () => {
     plain.connection.write([Buffer.from("x")]);
     plain.connection.reset(new NetworkError("ERR_TUNNEL_LOST", "gone"));
     await turns();
-    const next = new Recorder(connection);
+    const next = new TestClient(connection);
     assert.deepEqual(next.events, ["close ERR_TUNNEL_LOST"]);
     assert.deepEqual(plain.text, "");
     assert.deepEqual(events, []);
@@ -207,7 +207,7 @@ describe("detaching a duplex", () => {
     plain.connection.finish();
     await turns();
     const connection = duplex.detach();
-    const next = new Recorder(connection);
+    const next = new TestClient(connection);
     assert.equal(next.text, "tail");
     assert.deepEqual(next.events, ["end"]);
   });
@@ -242,9 +242,9 @@ function duplexes(): { a: ConnectionDuplex; b: ConnectionDuplex } {
 }
 
 /** A stream on one end, the bare connection on the other. */
-function half(): { plain: Recorder; duplex: ConnectionDuplex } {
+function half(): { plain: TestClient; duplex: ConnectionDuplex } {
   const [a, b] = memoryPair();
-  return { plain: new Recorder(a), duplex: toDuplex(b) };
+  return { plain: new TestClient(a), duplex: toDuplex(b) };
 }
 
 function recordEvents(duplex: ConnectionDuplex): string[] {

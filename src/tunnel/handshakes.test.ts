@@ -4,10 +4,10 @@ import {
   type LogLine,
   manualRuntime,
   memoryClient,
-  type Recorder,
+  type TestClient,
   recordingLogger,
   turns,
-} from "../../test/support/recorder.ts";
+} from "../../test/support/test-client.ts";
 import type { ByteReader, Parser } from "../bytes/byte-reader.ts";
 import type { ManualClock } from "../clock/manual-clock.ts";
 import { ProtocolError } from "../errors.ts";
@@ -82,7 +82,7 @@ describe("handshakes", () => {
 });
 
 function make(limits: HandshakeLimits = {}): {
-  connect: () => Recorder;
+  connect: () => TestClient;
   handshakes: Handshakes;
   done: string[];
   lines: LogLine[];
@@ -92,7 +92,7 @@ function make(limits: HandshakeLimits = {}): {
   const { logger, lines } = recordingLogger();
   const handshakes = new Handshakes("test", { name: "an inbound", runtime, logger, ...limits });
   const done: string[] = [];
-  const connect = (): Recorder => {
+  const connect = (): TestClient => {
     const [client, connection] = memoryClient(runtime);
     handshakes.serve(connection, async (read) => {
       for (const phase of ["first", "second"]) done.push(await read(phase, readLetter));
