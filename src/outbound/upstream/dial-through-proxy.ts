@@ -59,9 +59,10 @@ export async function dialThroughProxy(
       await socksConnect(connection, proxy, destination, { timeoutMs, signal: bounded });
     }
   } catch (thrown) {
-    const error = toTunnelError(thrown, "ERR_DIAL_FAILED", `proxy ${formatProxy(proxy)}`);
+    const error = toTunnelError(thrown, "ERR_DIAL_FAILED", "handshake");
     connection.reset(error);
-    throw bounded.aborted ? thrown : error;
+    if (bounded.aborted) throw thrown;
+    throw naming(proxy, error);
   }
   return connection;
 }
@@ -81,6 +82,13 @@ async function connectToProxy(
     const text = `proxy ${formatProxy(proxy)} cannot be reached: ${cause.message}`;
     throw new NetworkError("ERR_TUNNEL_DOWN", text, { cause });
   }
+}
+
+/** What went wrong in a handshake does not always say with whom. */
+function naming(proxy: Proxy, error: TunnelError): TunnelError {
+  if (error.message.startsWith("proxy ")) return error;
+  const text = `proxy ${formatProxy(proxy)}: ${error.message}`;
+  return new NetworkError(error.code, text, { cause: error });
 }
 
 /** The target in a form that cannot break out of its field in any of the protocols. */
