@@ -46,6 +46,7 @@ export function connectSocket(
   const signal = AbortSignal.any(signals);
   return new Promise<net.Socket>((resolve, reject) => {
     if (signal.aborted) {
+      connectTimeout[Symbol.dispose]();
       reject(abortReason(signal));
       return;
     }

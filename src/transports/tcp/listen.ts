@@ -62,12 +62,13 @@ export async function listenSockets(
 async function removeStaleSocket(path: string): Promise<void> {
   const stats = await lstat(path).catch(() => undefined);
   if (!stats?.isSocket()) return;
-  const isAlive = await new Promise<boolean>((resolve) => {
+  const isStale = await new Promise<boolean>((resolve) => {
     const probe = net.connect({ path });
-    probe.once("connect", () => resolve(true)).once("error", () => resolve(false));
-    probe.once("connect", () => probe.destroy());
+    probe.once("connect", () => probe.destroy()).once("close", () => resolve(false));
+    // Any other failure (not ours to open, say) is for `listen` to report.
+    probe.once("error", (cause) => resolve(systemCode(cause) === "ECONNREFUSED"));
   });
-  if (!isAlive) await unlink(path);
+  if (isStale) await unlink(path).catch(() => {}); // then `listen` says that it is taken
 }
 
 function listenError(cause: unknown, name: string): ConfigError {
