@@ -136,9 +136,15 @@ export class WsConnection implements Connection {
     this.#socket.cork();
     const last = batch.length - 1;
     for (const [index, chunk] of batch.entries()) {
+      let at = 0;
+      for (; chunk.byteLength - at > FRAGMENT_BYTES; at += FRAGMENT_BYTES) {
+        const part = chunk.subarray(at, at + FRAGMENT_BYTES);
+        this.#ws.send(part, { binary: true, compress: false, fin: false });
+      }
       const options = { binary: true, compress: false, fin: index === last };
-      if (index === last) this.#ws.send(chunk, options, onSent);
-      else this.#ws.send(chunk, options);
+      const rest = at === 0 ? chunk : chunk.subarray(at);
+      if (index === last) this.#ws.send(rest, options, onSent);
+      else this.#ws.send(rest, options);
     }
     this.#socket.uncork();
   }
@@ -207,6 +213,8 @@ const NORMAL_CLOSURE = 1000;
 
 /** A batch this large does not wait for the end of the turn. */
 const FLUSH_BYTES = 64 * 1024;
+/** Fragments that fit into one read of 64 KiB are handed on without a copy. */
+const FRAGMENT_BYTES = 16 * 1024;
 const HIGH_MARK_BYTES = 256 * 1024;
 const LOW_MARK_BYTES = HIGH_MARK_BYTES / 4;
 
