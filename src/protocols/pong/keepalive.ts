@@ -31,7 +31,9 @@ export class Keepalive {
   }
 
   answered(nonce: number, now: number): void {
-    if (this.#ping?.nonce === nonce) this.#rttMs = now - this.#ping.sentAt;
+    if (this.#ping?.nonce !== nonce) return;
+    this.#rttMs = now - this.#ping.sentAt;
+    this.#ping = undefined; // one answer each: a repeated one would measure nothing
   }
 
   /** When to look next, at or after the time to ask; `undefined` when switched off. */
