@@ -125,7 +125,7 @@ export class LiveStream {
       client.addEventListener("abort", onClientGone, { once: true });
       if (client.aborted) onClientGone();
       if (signal.aborted) return;
-      outbound.dial(target, { signal, metadata }).then(
+      Promise.try(() => outbound.dial(target, { signal, metadata })).then(
         (connection) => {
           if (signal.aborted) connection.reset(toTunnelError(signal.reason, ...GONE));
           else settle(() => resolve(connection));
