@@ -29,7 +29,9 @@ export function handshake<Result>(
   const parser = parse(reader);
   const { peer } = connection.info;
   return new Promise((resolve, reject) => {
+    let isSettled = false;
     const settle = (act: () => void): void => {
+      isSettled = true;
       timer.cancel();
       signal?.removeEventListener("abort", onAbort);
       connection.detach();
@@ -72,7 +74,8 @@ export function handshake<Result>(
         settle(() => reject(cause));
       },
     });
-    step();
-    connection.resume();
+    if (!isSettled) step();
+    // A parser that was done at once leaves the connection to its next owner, paused.
+    if (!isSettled) connection.resume();
   });
 }
