@@ -128,7 +128,10 @@ export class PongSession implements MuxSession {
     const streamId = this.#nextStreamId;
     this.#nextStreamId += 2;
     const address = encodeSocksAddress(target);
-    if (address.byteLength > MAX_REFERENCE_ADDRESS_BYTES && this.#peer.kind !== "sluice") {
+    if (target.network !== "tcp") {
+      const error = new TunnelError("ERR_COMMAND_UNSUPPORTED", "pong carries tcp only");
+      this.#out.event({ type: "streamClosed", streamId, error });
+    } else if (address.byteLength > MAX_REFERENCE_ADDRESS_BYTES && this.#peer.kind !== "sluice") {
       const text = `name of ${target.host.length} bytes exceeds the 124 a pong remote takes`;
       const error = new TunnelError("ERR_ADDRESS_UNSUPPORTED", text);
       this.#out.event({ type: "streamClosed", streamId, error });
@@ -194,7 +197,8 @@ export class PongSession implements MuxSession {
 
   /** Frames that open nothing are never answered for a forgotten id: two ends would play ping-pong. */
   #onOpeningFrame({ streamId, type, payload }: Frame, now: number): void {
-    if (type === FrameType.bind || type === FrameType.associate || type === FrameType.relay) {
+    if (type === FrameType.associate || type === FrameType.relay) {
+      // DEVIATION(pong-go): it opens a stream for these and drops it without a word.
       this.#out.rst(streamId, RstCode.command);
       return;
     }
