@@ -90,7 +90,8 @@ export class PongStreams {
     if (stream?.state !== "open" && stream?.state !== "finishReceived") return;
     this.#flushCrumbs(stream);
     const { kind, declared, mayBeReferenceRemote } = this.#peer;
-    if (kind === "sluice" || (mayBeReferenceRemote && declared === "v0.9.4")) {
+    const takesFinish = declared === "v0.9.4" && stream.state === "open";
+    if (kind === "sluice" || (mayBeReferenceRemote && takesFinish)) {
       this.#out.frame(id, FrameType.finish);
       this.#move(stream, "sendFinish");
     } else if (!mayBeReferenceRemote) {
