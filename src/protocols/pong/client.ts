@@ -84,8 +84,8 @@ export class PongClient implements StreamOpener {
   /**
    * Opens a stream to the target through the remote.
    *
-   * @throws NetworkError `ERR_TUNNEL_DOWN` when no connection came up in time; StreamReset with
-   *   the remote's reason; `signal.reason` when aborted
+   * @throws NetworkError `ERR_TUNNEL_DOWN` when no connection came up in time, `ERR_AUTH` when the
+   *   peer turned it down; StreamReset with the remote's reason; `signal.reason` when aborted
    */
   async open(
     target: Target,
@@ -93,7 +93,7 @@ export class PongClient implements StreamOpener {
   ): Promise<Connection> {
     signal.throwIfAborted();
     const link = this.#freeLink();
-    if (link !== undefined) return await link.driver.open(target, signal);
+    if (link !== undefined) return await this.#openOn(link, target, signal);
     return await this.#openWhenUp(target, signal);
   }
 
@@ -162,7 +162,7 @@ export class PongClient implements StreamOpener {
         act();
       };
       const waiter: Waiter = {
-        take: (link) => settle(() => resolve(link.driver.open(target, signal))),
+        take: (link) => settle(() => resolve(this.#openOn(link, target, signal))),
         fail: (error) => settle(() => reject(error)),
       };
       const onAbort = (): void => {
@@ -178,6 +178,15 @@ export class PongClient implements StreamOpener {
       this.#waiting.add(waiter);
       this.#replenish();
     });
+  }
+
+  /** When the peer turned our connection down, that says more than that the link was lost. */
+  async #openOn(link: PoolLink, target: Target, signal: AbortSignal): Promise<Connection> {
+    try {
+      return await link.driver.open(target, signal);
+    } catch (thrown) {
+      throw link.refusal ?? thrown;
+    }
   }
 
   #serveWaiting(): void {
@@ -248,7 +257,7 @@ export class PongClient implements StreamOpener {
       },
       onClose: (error) => this.#linkClosed(link, error, isProven),
     });
-    const link: PoolLink = { driver, session, bornAt: now, idle: undefined };
+    const link: PoolLink = { driver, session, bornAt: now, idle: undefined, refusal: undefined };
     this.#links.add(link);
     this.#lastError = undefined;
     logger.info("tunnel up", { tunnel: name, peer: connection.info.peer, links: this.#links.size });
@@ -267,7 +276,8 @@ export class PongClient implements StreamOpener {
       const text = `peer closed the connection ${Math.round(livedMs)} ms after our header`;
       const hint =
         "check the client id in the URL, and that the peer speaks pong on this transport";
-      this.#failed(new NetworkError("ERR_AUTH", text, { cause: error, hint }));
+      link.refusal = new NetworkError("ERR_AUTH", text, { cause: error, hint });
+      this.#failed(link.refusal);
       return;
     }
     const reason = error?.message ?? "peer ended the connection";
@@ -331,6 +341,8 @@ interface PoolLink {
   readonly session: PongSession;
   readonly bornAt: number;
   idle: Timer | undefined;
+  /** Why the peer ended it before it was of any use. */
+  refusal: TunnelError | undefined;
 }
 
 interface Waiter {
