@@ -43,12 +43,24 @@ export async function readConfigFile(
   path: string,
   stdin: AsyncIterable<Uint8Array | string>,
 ): Promise<ConfigInput> {
-  const file = path === "-" ? "stdin" : path;
-  const text = path === "-" ? await readAll(stdin) : await readText(path);
+  const { name, text } = await readConfigText(path, stdin);
   const { input, problems } = checkText(text);
   if (problems.length === 0) return { ...Object(input) };
-  const lines = problems.map((problem) => formatFileProblem(file, problem));
+  const lines = problems.map((problem) => formatFileProblem(name, problem));
   throw new ConfigError(lines.join("\n"));
+}
+
+/**
+ * The text of a configuration file, `-` for standard input, and its name for messages.
+ *
+ * @throws ConfigError when it cannot be read
+ */
+export async function readConfigText(
+  path: string,
+  stdin: AsyncIterable<Uint8Array | string>,
+): Promise<{ readonly name: string; readonly text: string }> {
+  if (path === "-") return { name: "stdin", text: await readAll(stdin) };
+  return { name: path, text: await readText(path) };
 }
 
 /** Environment variables that set what a flag can set, and the flag. */

@@ -147,7 +147,7 @@ const client: z.ZodType<ClientConfig> = shorthand(
     id: credential,
     allow: z.array(hostPattern).optional().meta({
       description:
-        "The only targets this client may reach; an entry that names exactly one host also opens it when it is denied by default.",
+        "The only targets this client may reach. It opens nothing that is denied by default: that is up to `allow` of the entry.",
     }),
   }),
 );

@@ -1,0 +1,116 @@
+import { HostPattern, parseHostPattern } from "../address/host-pattern.ts";
+import type { ConfigInput } from "../config/config.ts";
+import { parseCredential } from "../config/credential.ts";
+import { parseForwardAddress, parseListenAddress, parsePort } from "../config/listen-address.ts";
+import { ConfigError } from "../errors.ts";
+import { parseArgument, UsageError } from "./usage-error.ts";
+
+/** Flags that open local doors, as text. */
+export interface DoorFlags {
+  readonly dynamic?: readonly string[];
+  readonly forward?: readonly string[];
+  readonly http?: readonly string[];
+  readonly user?: readonly string[];
+}
+
+/** What `-D`, `-H`, `-L` and `--user` stand for: the section `inbounds`. */
+export function toInbounds({
+  dynamic = [],
+  http = [],
+  forward = [],
+  user = [],
+}: DoorFlags): ConfigInput[] {
+  const users = toUsers(user);
+  const login = user.length === 0 ? {} : { users };
+  if (user.length > 0 && dynamic.length + http.length === 0) {
+    throw new UsageError("--user wants a -D or -H that asks for it");
+  }
+  return [
+    ...dynamic.map((text) => ({ socks: checkedListen("-D", text), ...login })),
+    ...http.map((text) => ({ http: checkedListen("-H", text), ...login })),
+    ...forward.map((text) => parseArgument(`-L ${text}`, () => parseForward(text))),
+  ];
+}
+
+/**
+ * Takes `LISTEN:HOST:PORT` apart, from the right, since the left may be a path or an address.
+ *
+ * @throws ConfigError when it is nothing of that form
+ */
+export function parseForward(text: string): ConfigInput {
+  const match = /^(.+):(\[[^\]]+\]|[^:[\]/]+):(\d+)(\/udp)?$/.exec(text);
+  if (match === null) {
+    if (/^[^/]+:\//.test(text)) {
+      throw new ConfigError("a path cannot be reached through a tunnel: write LISTEN:HOST:PORT");
+    }
+    throw new ConfigError(
+      "write LISTEN:HOST:PORT; LISTEN is a port, bind:port, a path, or - for stdin and stdout",
+    );
+  }
+  const [, listen = "", host = "", port = "", udp] = match;
+  if (udp !== undefined) throw new ConfigError("UDP is not in this version yet");
+  parseForwardAddress(listen);
+  if (parsePort(port) === 0) throw new ConfigError("port 0 cannot be reached");
+  return { forward: listen, to: `${host}:${port}` };
+}
+
+/** What `--client` stands for: the section `clients` of `serve`. */
+export function toClients(flags: readonly string[]): Record<string, string> {
+  const clients: Record<string, string> = {};
+  for (const flag of flags) {
+    const at = flag.indexOf("=");
+    const name = flag.slice(0, at);
+    // The flag holds a secret, so it is not repeated in what goes wrong.
+    if (at < 1) throw new UsageError("--client: write NAME=ID; ID may be env:NAME or file:PATH");
+    if (Object.hasOwn(clients, name)) throw new UsageError(`--client: "${name}" is given twice`);
+    clients[name] = flag.slice(at + 1);
+    parseArgument(`--client ${name}`, () => parseCredential(clients[name] ?? ""));
+  }
+  return clients;
+}
+
+/** What `--route PATTERN=VIA` stands for: the section `routes`. */
+export function toRoutes(flags: readonly string[]): ConfigInput[] {
+  return flags.map((flag) => {
+    const at = flag.lastIndexOf("=");
+    if (at < 1)
+      throw new UsageError(`--route ${flag}: write PATTERN=VIA, like *.corp.example=office`);
+    const pattern = parseArgument(`--route ${flag}`, () => parseHostPattern(flag.slice(0, at)));
+    const { host, ports } = pattern;
+    const bare = new HostPattern(host, undefined).toString();
+    const key = host.kind === "block" ? "cidr" : "domain";
+    return {
+      ...(host.kind !== "any" && { [key]: bare }),
+      ...(ports && {
+        port: ports.first === ports.last ? ports.first : `${ports.first}-${ports.last}`,
+      }),
+      via: flag.slice(at + 1),
+    };
+  });
+}
+
+/** Patterns of `--allow` and `--deny`, each checked. */
+export function toPatterns(flag: string, texts: readonly string[]): readonly string[] {
+  for (const text of texts) parseArgument(`${flag} ${text}`, () => parseHostPattern(text));
+  return texts;
+}
+
+function toUsers(flags: readonly string[]): Record<string, string> {
+  const users: Record<string, string> = {};
+  for (const flag of flags) {
+    const at = flag.indexOf(":");
+    const name = flag.slice(0, at);
+    if (at < 1) {
+      throw new UsageError("--user: write NAME:PASSWORD; PASSWORD may be env:NAME or file:PATH");
+    }
+    if (Object.hasOwn(users, name)) throw new UsageError(`--user: "${name}" is given twice`);
+    users[name] = flag.slice(at + 1);
+    parseArgument(`--user ${name}`, () => parseCredential(users[name] ?? ""));
+  }
+  return users;
+}
+
+function checkedListen(flag: string, text: string): string {
+  parseArgument(`${flag} ${text}`, () => parseListenAddress(text));
+  return text;
+}

@@ -1,0 +1,131 @@
+import { randomUUID } from "node:crypto";
+import type { ConfigInput } from "../config/config.ts";
+import type { Role } from "../config/systems.ts";
+import { SYSTEMS } from "../config/systems.ts";
+import { parseTunnelUrl, type TunnelUrl } from "../config/tunnel-url.ts";
+import { ConfigError } from "../errors.ts";
+import { type DoorFlags, toClients, toInbounds, toPatterns, toRoutes } from "./flags.ts";
+import { parseArgument, UsageError } from "./usage-error.ts";
+
+/** Flags of `serve`. */
+export interface ServeFlags extends DoorFlags {
+  readonly client?: readonly string[];
+  readonly anonymous?: boolean;
+  readonly cert?: string;
+  readonly key?: string;
+  readonly allow?: readonly string[];
+  readonly deny?: readonly string[];
+}
+
+/** Flags of `connect`. */
+export interface ConnectFlags extends DoorFlags {
+  readonly route?: readonly string[];
+}
+
+/** Flags of `provide`. */
+export interface ProvideFlags {
+  readonly allow?: readonly string[];
+  readonly deny?: readonly string[];
+}
+
+/** The configuration that `sluice serve …` stands for. */
+export function serveInput(urls: readonly string[], flags: ServeFlags): ConfigInput {
+  const clients = toClients(flags.client ?? []);
+  const allow = toPatterns("--allow", flags.allow ?? []);
+  const deny = toPatterns("--deny", flags.deny ?? []);
+  const { anonymous = false, cert, key } = flags;
+  const serve = urls.map((text) => {
+    const url = parseUrl(text, "serve");
+    requireClients(url, { clients, anonymous });
+    const tls = SYSTEMS[url.system].transports[url.transport]?.hasTls ?? false;
+    requireCertificate(url, tls, flags);
+    return {
+      url: text,
+      ...(Object.keys(clients).length > 0 && { clients }),
+      ...(anonymous && { anonymous }),
+      ...(tls && cert !== undefined && { cert }),
+      ...(tls && key !== undefined && { key }),
+      ...(allow.length > 0 && { allow }),
+      ...(deny.length > 0 && { deny }),
+    };
+  });
+  return { serve, inbounds: toInbounds(flags) };
+}
+
+/** The configuration that `sluice connect …` stands for. */
+export function connectInput(args: readonly string[], flags: ConnectFlags): ConfigInput {
+  const inbounds = toInbounds(flags);
+  const connect = toTunnels(args, "connect");
+  if (inbounds.length === 0) {
+    throw new UsageError(
+      "nothing would use the tunnel: add -D 1080 for a proxy, or -L 2200:host:22 for a forward",
+    );
+  }
+  return { connect, inbounds, routes: toRoutes(flags.route ?? []) };
+}
+
+/** The configuration that `sluice provide …` stands for. */
+export function provideInput(args: readonly string[], flags: ProvideFlags): ConfigInput {
+  const allow = toPatterns("--allow", flags.allow ?? []);
+  const deny = toPatterns("--deny", flags.deny ?? []);
+  const tunnels = Object.entries(toTunnels(args, "provide"));
+  return {
+    provide: Object.fromEntries(tunnels.map(([name, url]) => [name, { url, allow, deny }])),
+  };
+}
+
+/** The configuration that `sluice up` stands for: both ends of a tunnel on this machine. */
+export function upInput(options: {
+  readonly tunnelPort: number;
+  readonly proxy: string;
+  /** Loopback targets to open, which are denied by default. */
+  readonly allow: readonly string[];
+}): ConfigInput {
+  const { tunnelPort, proxy, allow } = options;
+  const id = randomUUID();
+  const place = `127.0.0.1:${tunnelPort}`;
+  return {
+    serve: [{ url: `pong+tcp://${place}`, clients: { demo: id }, allow }],
+    connect: { demo: `pong+tcp://${id}@${place}` },
+    inbounds: toInbounds({ dynamic: [proxy] }),
+  };
+}
+
+/** `NAME=URL` or `URL`: a mapping of names to URLs. Without a name it is `tunnel`, `tunnel2`, … */
+function toTunnels(args: readonly string[], role: Role): Record<string, string> {
+  const tunnels: Record<string, string> = {};
+  for (const [index, arg] of args.entries()) {
+    const [, given, text = ""] = /^(?:([A-Za-z0-9][\w.-]*)=)?(.*)$/s.exec(arg) ?? [];
+    const name = given ?? (index === 0 ? "tunnel" : `tunnel${index + 1}`);
+    if (Object.hasOwn(tunnels, name)) throw new UsageError(`the name "${name}" is used twice`);
+    parseUrl(text, role);
+    tunnels[name] = text;
+  }
+  return tunnels;
+}
+
+function parseUrl(text: string, role: Role): TunnelUrl {
+  return parseArgument(role, () => parseTunnelUrl(text, role));
+}
+
+function requireClients(
+  { system, transport, credential }: TunnelUrl,
+  { clients, anonymous }: { clients: object; anonymous: boolean },
+): void {
+  if (anonymous || credential !== undefined || Object.keys(clients).length > 0) return;
+  throw new ConfigError(`${system}+${transport} would let nobody in: no client is named`, {
+    hint: "name one with --client alice=UUID (uuidgen makes one), or let everybody in with --anonymous",
+  });
+}
+
+function requireCertificate(
+  { system, transport, options }: TunnelUrl,
+  hasTls: boolean,
+  { cert, key }: ServeFlags,
+): void {
+  if (!hasTls) return;
+  if ((options.cert ?? cert) !== undefined && (options.key ?? key) !== undefined) return;
+  throw new ConfigError(`${system}+${transport} wants a certificate and its key`, {
+    hint: "give --cert FILE --key FILE (PEM), or use a transport without TLS behind something that has it",
+  });
+}

@@ -1,0 +1,13 @@
+#!/usr/bin/env node
+import { processIo } from "./io.ts";
+import { runCli } from "./run-cli.ts";
+
+const code = await runCli(process.argv.slice(2), processIo());
+// What is still open belongs to peers that do not answer; what was printed must get out first.
+for (const output of [process.stdout, process.stderr]) {
+  await new Promise<void>((resolve) => {
+    if (output.writableLength === 0 || output.destroyed) resolve();
+    else output.write("", () => resolve());
+  });
+}
+process.exit(code);
