@@ -266,7 +266,9 @@ class RunningApp implements App {
     const context = this.#context(name);
     const served = await serve(config, context, onRequest);
     this.#served.push(served);
-    const { listener, certificate } = await listenForTunnel(config, context, served.accept);
+    const { listener, certificate } = await listenForTunnel(config, context, (connection) =>
+      served.accept(connection),
+    );
     this.#open.push(listener);
     this.listeners.push({
       name,
