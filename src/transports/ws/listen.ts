@@ -39,8 +39,13 @@ export async function listenWs(
     perMessageDeflate: false,
     maxPayload: MAX_MESSAGE_BYTES,
     // RFC 6455 4.2.2: a foreign Origin is a browser somebody else steers. Reference: gorilla's CheckOrigin.
-    verifyClient: ({ origin, req }: { origin: string | undefined; req: http.IncomingMessage }) =>
-      origin === undefined || sameHost(origin, req.headers.host),
+    verifyClient: (
+      { origin, req }: { origin: string | undefined; req: http.IncomingMessage },
+      answer: (isWelcome: boolean, status?: number) => void,
+    ) => {
+      if (origin === undefined || sameHost(origin, req.headers.host)) answer(true);
+      else answer(false, 403);
+    },
   });
   server.on("request", (request, response) => {
     const isHere = matchesPath(options.path, request.url);
