@@ -136,6 +136,20 @@ describe("duplex over a connection", () => {
     assert.deepEqual(plain.events, ["end", "close"]);
   });
 
+  test("flushes and then closes when destroyed soon", async () => {
+    const { plain, duplex } = half();
+    plain.connection.pause();
+    duplex.write(Buffer.alloc(300 * 1024));
+    duplex.write("tail");
+    duplex.destroySoon();
+    duplex.destroySoon();
+    plain.connection.resume();
+    await turns();
+    assert.equal(plain.bytes.byteLength, 300 * 1024 + 4);
+    assert.deepEqual(plain.events, ["end"]);
+    assert.equal(duplex.destroyed, true);
+  });
+
   test("delivers everything before it ends when the other end closes in order", async () => {
     const { plain, duplex } = half();
     plain.connection.write([Buffer.from("all of it")]);

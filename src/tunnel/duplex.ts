@@ -9,6 +9,8 @@ export interface ConnectionDuplex extends Duplex {
    * stream is inert from now on: it emits nothing and swallows what is written.
    */
   detach(): Connection;
+  /** Ends our side, and destroys the stream once all of it was handed on: as `net.Socket` does. */
+  destroySoon(): void;
 }
 
 /**
@@ -51,7 +53,12 @@ class Adapter {
         this.#drained(error ?? this.#alreadyClosed());
       },
     });
-    this.duplex = Object.assign(stream, { detach: () => this.#detach() });
+    const destroySoon = (): void => {
+      if (!stream.writableEnded) stream.end();
+      if (stream.writableFinished) stream.destroy();
+      else stream.once("finish", () => stream.destroy());
+    };
+    this.duplex = Object.assign(stream, { detach: () => this.#detach(), destroySoon });
     connection.attach({
       onData: (chunk) => {
         if (!stream.push(chunk)) connection.pause();
