@@ -71,7 +71,7 @@ describe("a pong remote under bad input", { skip: skipWithout("curl"), timeout: 
       socket.on("error", () => {}); // a reset is as good as an end here
       socket.resume();
       socket.end(bytes);
-      await once(socket, "close");
+      await new Promise((resolve) => socket.once("close", resolve));
       await tunnel.serve.waitFor(line, { on: "stderr" });
       await assertStillServing();
     });
