@@ -241,7 +241,7 @@ grace: 3s
     const { out, err } = await run(`print-config connect pong+tcp://${ID}@h -D 1080`);
     assert.match(out, /^# SECRETS ARE WRITTEN OUT BELOW/);
     assert.ok(out.includes(ID));
-    assert.match(err, /warning: the output holds 1 secrets: connect\.tunnel\.url\.credential/);
+    assert.match(err, /warning: secrets are written out: connect\.tunnel\.url\.credential/);
     assert.ok(!err.includes(ID));
   });
 });

@@ -105,7 +105,7 @@ function printer(io: CliIo): Sink {
     const { yaml, secrets } = printConfig(config);
     io.stdout.write(yaml);
     if (secrets.length > 0) {
-      const text = `sluice: warning: the output holds ${secrets.length} secrets: ${secrets.join(", ")}\n`;
+      const text = `sluice: warning: secrets are written out: ${secrets.join(", ")}\n`;
       io.stderr.write(`${text}hint: keep it private, or give env:NAME, file:PATH or cmd:COMMAND\n`);
     }
     return Promise.resolve();
