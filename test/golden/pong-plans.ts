@@ -1,4 +1,5 @@
 import type { ErrorCode } from "../../src/errors.ts";
+import { RstCode } from "../../src/protocols/pong/codes.ts";
 import { frame, Type, type WireFrame } from "./pong-frames.ts";
 import type { FreedomName } from "./pong-freedoms.ts";
 
@@ -79,7 +80,7 @@ export const PLANS: Readonly<Record<string, Plan>> = {
     remote: {
       freedoms: ["finishIsHalfClose", "lateAnswerIsSent"],
       errors: ["ERR_IDLE_TIMEOUT"], // the recorded target never ended
-      later: [frame(Type.close, 1)],
+      later: [frame(Type.rst, 1, RstCode.readTimeout)],
     },
   },
   "head-tcp-download-100k": DST_CLOSES,
@@ -113,7 +114,7 @@ export const PLANS: Readonly<Record<string, Plan>> = {
   "local-vs-probe-remote-opens-stream-proxied": {
     local: { freedoms: ["inwardStreamsRefused"] },
     // Stream 3 was finished by the local, and its target stays quiet.
-    remote: { errors: ["ERR_IDLE_TIMEOUT"], later: [frame(Type.close, 3)] },
+    remote: { errors: ["ERR_IDLE_TIMEOUT"], later: [frame(Type.rst, 3, RstCode.readTimeout)] },
   },
   "local-vs-probe-rst-forms": {
     local: { errors: RST_FORMS },
@@ -138,7 +139,7 @@ export const PLANS: Readonly<Record<string, Plan>> = {
     remote: {
       freedoms: ["finishIsHalfClose", "dataAfterFinish"],
       errors: ["ERR_PROTOCOL", "ERR_IDLE_TIMEOUT"],
-      later: [frame(Type.close, 1)],
+      later: [frame(Type.rst, 1, RstCode.readTimeout)],
     },
   },
   "probe-frames-for-dead-ids": { local: {}, remote: {} },

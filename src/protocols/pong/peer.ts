@@ -42,6 +42,10 @@ export class Peer {
     return this.ourSide === "local" && this.#kind !== "sluice";
   }
 
+  get isReferenceLocal(): boolean {
+    return this.ourSide === "remote" && this.#kind === "reference";
+  }
+
   becomeReference(): void {
     this.#kind = "reference";
   }

@@ -127,19 +127,33 @@ export class PongSession implements MuxSession {
     if (!this.isOpen) throw new MisuseError("pong session takes no new streams");
     const streamId = this.#nextStreamId;
     this.#nextStreamId += 2;
-    const address = encodeSocksAddress(target);
-    if (target.network !== "tcp") {
-      const error = new TunnelError("ERR_COMMAND_UNSUPPORTED", "pong carries tcp only");
-      this.#out.event({ type: "streamClosed", streamId, error });
-    } else if (address.byteLength > MAX_REFERENCE_ADDRESS_BYTES && this.#peer.kind !== "sluice") {
-      const text = `name of ${target.host.length} bytes exceeds the 124 a pong remote takes`;
-      const error = new TunnelError("ERR_ADDRESS_UNSUPPORTED", text);
-      this.#out.event({ type: "streamClosed", streamId, error });
+    const address = this.#addressOf(target);
+    if (address instanceof TunnelError) {
+      this.#out.event({ type: "streamClosed", streamId, error: address });
     } else {
       this.#out.frame(streamId, FrameType.connect, address);
       this.#streams.add(streamId, now);
     }
     return { streamId, step: this.#out.step() };
+  }
+
+  /** The payload of a CONNECT, or why the peer cannot be asked for the target. */
+  #addressOf(target: Target): Uint8Array | TunnelError {
+    if (target.network !== "tcp") {
+      return new TunnelError("ERR_COMMAND_UNSUPPORTED", "pong carries tcp only");
+    }
+    let address: Uint8Array;
+    try {
+      address = encodeSocksAddress(target);
+    } catch (cause) {
+      const text = cause instanceof Error ? cause.message : String(cause);
+      return new TunnelError("ERR_ADDRESS_UNSUPPORTED", text, { cause });
+    }
+    if (address.byteLength <= MAX_REFERENCE_ADDRESS_BYTES || this.#peer.kind === "sluice") {
+      return address;
+    }
+    const text = `name of ${target.host.length} bytes exceeds the 124 a pong remote takes`;
+    return new TunnelError("ERR_ADDRESS_UNSUPPORTED", text);
   }
 
   accept(streamId: number, _now: number): Step<MuxEvent> {

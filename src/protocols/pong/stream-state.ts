@@ -64,8 +64,8 @@ export function nextState(state: StreamState, signal: StreamSignal): StreamState
 export interface PongStream {
   readonly id: number;
   state: StreamState;
-  /** Whether the target was reached, as far as anybody said. */
-  dial: "pending" | "done";
+  /** Whether the target was reached; `assumed`: nobody said so, but its owner may go on. */
+  dial: "pending" | "assumed" | "done";
   /** Bytes we sent; the peer's window counts from the first. */
   sentBytes: number;
   /** DATA frames sent while a reference remote may still be dialling. */

@@ -1,4 +1,3 @@
-import { Deadlines } from "../../clock/deadlines.ts";
 import { MisuseError, PolicyError, StreamReset, type TunnelError } from "../../errors.ts";
 import { type Frame, FrameType, REFERENCE_MIN_PAYLOAD, REFERENCE_PAYLOAD } from "./codec.ts";
 import { decodeRst, RstCode, toRstCode } from "./codes.ts";
@@ -7,8 +6,7 @@ import type { Outgoing } from "./outgoing.ts";
 import type { Peer } from "./peer.ts";
 import { ReceiveWindow, type WindowBudget } from "./receive-window.ts";
 import { nextState, type PongStream, type StreamSignal } from "./stream-state.ts";
-
-type DeadlineName = `stream ${number}` | `hold ${number}` | `crumbs ${number}`;
+import { StreamTimers } from "./stream-timers.ts";
 
 /** The streams of one session: what each frame and command does to one of them. */
 export class PongStreams {
@@ -16,7 +14,7 @@ export class PongStreams {
   readonly #peer: Peer;
   readonly #out: Outgoing;
   readonly #streams = new Map<number, PongStream>();
-  readonly #deadlines = new Deadlines<DeadlineName>();
+  readonly #timers: StreamTimers;
   readonly #budget: WindowBudget;
 
   constructor(options: PongOptions, peer: Peer, out: Outgoing) {
@@ -24,6 +22,7 @@ export class PongStreams {
     this.#peer = peer;
     this.#out = out;
     this.#budget = { remaining: options.limits.linkWindowBytes };
+    this.#timers = new StreamTimers(options.limits);
   }
 
   get size(): number {
@@ -31,7 +30,7 @@ export class PongStreams {
   }
 
   get deadline(): number | undefined {
-    return this.#deadlines.next;
+    return this.#timers.next;
   }
 
   has(id: number): boolean {
@@ -41,12 +40,12 @@ export class PongStreams {
   /** The session is over; its owner reports that for all streams at once. */
   clear(): void {
     this.#streams.clear();
-    this.#deadlines.take(Number.POSITIVE_INFINITY);
+    this.#timers.cancelAll();
   }
 
   /** A stream we opened (local) or were asked for (remote). */
   add(id: number, now: number): void {
-    const { initialWindowBytes: initial, maxWindowBytes: max, dialGraceMs } = this.#options.limits;
+    const { initialWindowBytes: initial, maxWindowBytes: max } = this.#options.limits;
     const stream: PongStream = {
       id,
       state: "open",
@@ -59,7 +58,7 @@ export class PongStreams {
     };
     this.#streams.set(id, stream);
     if (!this.#peer.mayBeReferenceRemote) return;
-    this.#deadlines.set(`stream ${id}`, now + dialGraceMs);
+    this.#timers.awaitDial(id, now);
     if (this.#peer.kind === "reference") this.#acceptSoon(stream, now);
   }
 
@@ -80,6 +79,7 @@ export class PongStreams {
       throw new MisuseError(`write of ${data.byteLength} bytes exceeds ${room}`);
     }
     stream.sentBytes += data.byteLength;
+    if (stream.state === "finishReceived") this.#armHalfClosed(stream, now);
     if (stream.sendWindow !== undefined) stream.sendWindow -= data.byteLength;
     if (this.#peer.declared === "head") this.#writeToHead(stream, data, now);
     else this.#sendData(stream, data);
@@ -102,7 +102,7 @@ export class PongStreams {
       // QUIRK(pong-go): HEAD takes FINISH for an abort and v0.9.4 does not pass it on, so nothing
       // is gained and an answer may be lost. Spec: pong 2.5.
       this.#move(stream, "holdFinish");
-      if (stream.dial === "done") this.#armLinger(stream, now);
+      if (stream.dial === "done") this.#timers.linger(stream.id, now);
     }
   }
 
@@ -120,7 +120,7 @@ export class PongStreams {
         this.#out.frame(id, FrameType.finish);
       }
       this.#move(stream, "holdClose");
-      this.#awaitClose(stream, now);
+      this.#timers.awaitClose(stream.id, now);
     }
   }
 
@@ -153,7 +153,12 @@ export class PongStreams {
   onFrame({ streamId, type, payload }: Frame, now: number): void {
     const stream = this.#streams.get(streamId);
     if (stream === undefined) return;
+    if (type === FrameType.rst) {
+      this.#move(stream, "rst", decodeRst(payload)); // which also is how a dial fails
+      return;
+    }
     if (this.#peer.ourSide === "local") this.#onDialled(stream, now);
+    if (stream.state === "dead") return; // it only waited for a first word
     switch (type) {
       case FrameType.data:
         this.#onData(stream, payload, now);
@@ -164,9 +169,6 @@ export class PongStreams {
       case FrameType.close:
         this.#ended(stream);
         this.#move(stream, "closeReceived");
-        break;
-      case FrameType.rst:
-        this.#move(stream, "rst", decodeRst(payload));
         break;
       case FrameType.connect:
         break; // a repeated id: the old stream goes on, as at pong-go
@@ -195,18 +197,20 @@ export class PongStreams {
 
   /** The peer is a Sluice: its windows count from each stream's first byte, and nothing is held. */
   onSluice(): void {
+    const { limits } = this.#options;
     for (const stream of this.#streams.values()) {
       const { id } = stream;
-      const wasWritable = this.writable(id) > 0;
+      // A stream that waited for a pong-go to dial waits no more.
+      const wasBlocked = stream.dial !== "done" && stream.earlyFrames >= limits.earlyFrames;
       stream.sendWindow = (this.#peer.initialWindow ?? 0) - stream.sentBytes;
-      this.#deadlines.clear(`stream ${id}`);
+      this.#timers.cancel(id, "end", "hold");
       if (stream.state === "finishHeld") {
         this.#out.frame(id, FrameType.finish);
         this.#move(stream, "sendFinish");
       } else if (stream.state === "ending") {
         this.#out.frame(id, FrameType.close);
         this.#move(stream, "sendClose");
-      } else if (!wasWritable && stream.sendWindow > 0) {
+      } else if (wasBlocked && this.writable(id) > 0) {
         this.#out.event({ type: "streamWritable", streamId: id });
       }
     }
@@ -219,25 +223,31 @@ export class PongStreams {
   }
 
   tick(now: number): void {
-    for (const name of this.#deadlines.take(now)) {
-      const [kind, id] = name.split(" ");
-      const stream = this.#streams.get(Number(id));
+    for (const { kind, id } of this.#timers.take(now)) {
+      const stream = this.#streams.get(id);
       if (stream === undefined) continue;
       if (kind === "crumbs") this.#flushCrumbs(stream);
-      else if (kind === "hold") this.#out.event({ type: "streamAccepted", streamId: stream.id });
+      else if (kind === "hold") this.#assumeDialled(stream);
       else this.#expired(stream, now);
     }
   }
 
   #expired(stream: PongStream, now: number): void {
-    if (stream.dial === "pending" && this.#peer.ourSide === "local") {
+    if (stream.dial !== "done" && this.#peer.ourSide === "local") {
       this.#onDialled(stream, now);
       return;
     }
     const isIdle = stream.state === "finishReceived" || stream.state === "finishHeld";
-    const text = "half-closed stream was idle for too long";
-    this.#out.frame(stream.id, FrameType.close);
-    this.#move(stream, "expired", isIdle ? new PolicyError("ERR_IDLE_TIMEOUT", text) : undefined);
+    const error = isIdle
+      ? new PolicyError("ERR_IDLE_TIMEOUT", "half-closed stream was idle for too long")
+      : undefined;
+    // What was cut off must look cut off; only a remote may say so.
+    if (error === undefined || this.#peer.ourSide === "local") {
+      this.#out.frame(stream.id, FrameType.close);
+    } else {
+      this.#out.rst(stream.id, toRstCode(error));
+    }
+    this.#move(stream, "expired", error);
   }
 
   /** The only place that assigns a state; reports the end of the stream when it is due. */
@@ -252,9 +262,7 @@ export class PongStreams {
     if (next !== "dead") return;
     this.#streams.delete(streamId);
     stream.receiveWindow.release();
-    this.#deadlines.clear(`stream ${streamId}`);
-    this.#deadlines.clear(`hold ${streamId}`);
-    this.#deadlines.clear(`crumbs ${streamId}`);
+    this.#timers.cancel(streamId, "end", "hold", "crumbs");
   }
 
   #rst(stream: PongStream, code: number, cause: TunnelError): void {
@@ -281,8 +289,9 @@ export class PongStreams {
     } else if (!stream.receiveWindow.receive(data.byteLength) && this.#peer.kind === "sluice") {
       this.#violation(stream, RstCode.serverError, "data beyond the window");
     } else {
-      if (state === "finishHeld") this.#armLinger(stream, now);
-      if (state === "finishSent" && this.#peer.kind === "reference") this.#awaitClose(stream, now);
+      if (state === "finishHeld") this.#timers.linger(stream.id, now);
+      if (state === "finishSent" && this.#peer.isReferenceLocal)
+        this.#timers.awaitClose(stream.id, now);
       this.#out.event({ type: "streamData", streamId: id, data });
     }
   }
@@ -290,35 +299,30 @@ export class PongStreams {
   #onFinish(stream: PongStream, now: number): void {
     if (nextState(stream.state, "finishReceived") === undefined) return;
     this.#ended(stream);
-    const isReferenceLocal = this.#peer.ourSide === "remote" && this.#peer.kind === "reference";
-    if (stream.state === "finishSent" && isReferenceLocal) {
+    if (stream.state === "finishSent" && this.#peer.isReferenceLocal) {
       this.#move(stream, "holdClose");
-      this.#awaitClose(stream, now);
+      this.#timers.awaitClose(stream.id, now);
       return;
     }
     if (stream.state === "finishHeld") this.#out.frame(stream.id, FrameType.close);
     this.#move(stream, "finishReceived");
-    // A pong-go local waits for ever for the end it was promised. Spec: pong 2.5.
-    if (stream.state === "finishReceived" && this.#peer.kind === "reference") {
-      this.#deadlines.set(`stream ${stream.id}`, now + this.#options.limits.halfClosedMs);
-    }
+    if (stream.state === "finishReceived") this.#armHalfClosed(stream, now);
   }
 
   /** The remote's dial is over, by its word, by any frame on the stream, or by the clock. */
   #onDialled(stream: PongStream, now: number): void {
-    if (stream.dial === "done") return;
-    const { id } = stream;
+    const { id, dial } = stream;
+    if (dial === "done") return;
     const wasBlocked = this.writable(id) === 0;
     stream.dial = "done";
-    this.#deadlines.clear(`stream ${id}`);
-    this.#deadlines.clear(`hold ${id}`);
+    this.#timers.cancel(id, "end", "hold");
     if (stream.state === "ending") {
       this.#out.frame(id, FrameType.close);
       this.#move(stream, "sendClose");
       return;
     }
-    if (stream.state === "finishHeld") this.#armLinger(stream, now);
-    this.#out.event({ type: "streamAccepted", streamId: id });
+    if (stream.state === "finishHeld") this.#timers.linger(stream.id, now);
+    if (dial === "pending") this.#out.event({ type: "streamAccepted", streamId: id });
     if (wasBlocked && this.writable(id) > 0) {
       this.#out.event({ type: "streamWritable", streamId: id });
     }
@@ -326,8 +330,15 @@ export class PongStreams {
 
   #acceptSoon(stream: PongStream, now: number): void {
     const { holdMs } = this.#options;
-    if (holdMs > 0) this.#deadlines.set(`hold ${stream.id}`, now + holdMs);
-    else this.#out.event({ type: "streamAccepted", streamId: stream.id });
+    if (holdMs > 0) this.#timers.holdAnswer(stream.id, now + holdMs);
+    else this.#assumeDialled(stream);
+  }
+
+  /** Its owner may go on, although nobody said that the target was reached. */
+  #assumeDialled(stream: PongStream): void {
+    if (stream.dial !== "pending" || stream.state === "ending") return;
+    stream.dial = "assumed";
+    this.#out.event({ type: "streamAccepted", streamId: stream.id });
   }
 
   /**
@@ -341,10 +352,7 @@ export class PongStreams {
       return;
     }
     this.#move(stream, "holdClose");
-    const name = `stream ${stream.id}` as const;
-    if (!this.#deadlines.has(name)) {
-      this.#deadlines.set(name, now + this.#options.limits.dialGraceMs);
-    }
+    if (!this.#timers.isAwaiting(stream.id)) this.#timers.awaitDial(stream.id, now);
   }
 
   /**
@@ -354,20 +362,17 @@ export class PongStreams {
   #finishToReferenceLocal(stream: PongStream, now: number): void {
     this.#out.frame(stream.id, FrameType.finish);
     this.#move(stream, stream.state === "finishReceived" ? "holdClose" : "sendFinish");
-    this.#awaitClose(stream, now);
+    this.#timers.awaitClose(stream.id, now);
   }
 
-  #awaitClose({ id }: PongStream, now: number): void {
-    this.#deadlines.set(`stream ${id}`, now + this.#options.limits.closeWaitMs);
-  }
-
-  #armLinger({ id }: PongStream, now: number): void {
-    this.#deadlines.set(`stream ${id}`, now + this.#options.limits.lingerMs);
+  /** QUIRK(pong-go): its local waits for ever for the end it was promised. Spec: pong 2.5. */
+  #armHalfClosed({ id }: PongStream, now: number): void {
+    if (this.#peer.kind === "reference") this.#timers.awaitHalfClosed(id, now);
   }
 
   #sendData(stream: PongStream, data: Uint8Array): void {
     const frames = this.#out.data(stream.id, data);
-    if (stream.dial === "pending") stream.earlyFrames += frames;
+    if (stream.dial !== "done") stream.earlyFrames += frames;
   }
 
   /** QUIRK(pong-go HEAD): it drops reads of 30 bytes or less, so small writes wait for company. */
@@ -375,11 +380,11 @@ export class PongStreams {
     const all = stream.crumbs === undefined ? data : Buffer.concat([stream.crumbs, data]);
     stream.crumbs = undefined;
     if (all.byteLength >= REFERENCE_MIN_PAYLOAD) {
-      this.#deadlines.clear(`crumbs ${stream.id}`);
+      this.#timers.cancel(stream.id, "crumbs");
       this.#sendData(stream, all);
     } else {
       stream.crumbs = all.slice();
-      this.#deadlines.set(`crumbs ${stream.id}`, now + this.#options.limits.crumbsMs);
+      this.#timers.awaitCompany(stream.id, now);
     }
   }
 
@@ -390,5 +395,5 @@ export class PongStreams {
   }
 }
 
-/** A window nobody needs; more is a peer's mistake. */
-const MAX_SEND_WINDOW = 0x7fff_ffff;
+/** Twice the most a hello can grant: a window nobody needs, and a peer's mistake. */
+const MAX_SEND_WINDOW = 2 * 0xffff_ffff;
