@@ -5,18 +5,19 @@ import type { Duplex } from "node:stream";
 import tls from "node:tls";
 import type { Dispatcher } from "undici";
 import { ConfigError } from "../errors.ts";
+import type { SocketLike } from "./socket-like.ts";
 
 /** Opens a stream to a host and port: `Tunnel.open`. */
 export type OpenStream = (target: {
   readonly host: string;
   readonly port: number;
-}) => Promise<Duplex>;
+}) => Promise<SocketLike>;
 
 type Created = (error: Error | null, stream?: Duplex) => void;
 
 /** An agent for `node:http` whose connections are streams of a tunnel. */
 export function createHttpAgent(open: OpenStream, options: http.AgentOptions = {}): http.Agent {
-  const agent = new http.Agent({ keepAlive: true, ...options });
+  const agent = new http.Agent({ keepAlive: true, timeout: IDLE_TIMEOUT_MS, ...options });
   const createConnection = ({ host, port }: ConnectTo, onCreated: Created): undefined => {
     settle(open({ host: host ?? "localhost", port: Number(port ?? 80) }), onCreated);
   };
@@ -25,7 +26,7 @@ export function createHttpAgent(open: OpenStream, options: http.AgentOptions = {
 
 /** An agent for `node:https`: TLS to the target itself, inside streams of a tunnel. */
 export function createHttpsAgent(open: OpenStream, options: https.AgentOptions = {}): https.Agent {
-  const agent = new https.Agent({ keepAlive: true, ...options });
+  const agent = new https.Agent({ keepAlive: true, timeout: IDLE_TIMEOUT_MS, ...options });
   const createConnection = (to: SecureTo, onCreated: Created): undefined => {
     settle(openTls(open, to), onCreated);
   };
@@ -47,17 +48,12 @@ export async function createDispatcher(open: OpenStream): Promise<Dispatcher> {
   return new Agent({
     connect: ({ hostname, port, protocol, servername }, onCreated) => {
       const isTls = protocol === "https:";
-      const to = {
-        host: hostname,
-        port: port === "" ? (isTls ? 443 : 80) : port,
-        servername: servername ?? hostname,
-      };
+      const to = { host: hostname, port: port === "" ? (isTls ? 443 : 80) : Number(port) };
       const opened = isTls
-        ? openTls(open, { ...to, ALPNProtocols: ["http/1.1"] })
-        : open({ host: to.host, port: Number(to.port) });
+        ? openTls(open, { ...to, servername: servername ?? hostname, ALPNProtocols: ["http/1.1"] })
+        : open(to);
       settle(opened, (error, stream) => {
-        if (error !== null || stream === undefined)
-          onCreated(error ?? new Error("no stream"), null);
+        if (error !== null || stream === undefined) onCreated(error ?? new Error("none"), null);
         // oxlint-disable-next-line typescript/consistent-type-assertions -- the types name a socket; what undici uses of it every duplex has
         else onCreated(null, stream as Socket);
       });
@@ -74,9 +70,10 @@ type SecureTo = ConnectTo & Omit<tls.ConnectionOptions, keyof ConnectTo | "path"
 
 async function openTls(open: OpenStream, to: SecureTo): Promise<Duplex> {
   const { host = "localhost", port = 443 } = to;
-  const socket = await open({ host, port: Number(port) });
+  const stream = endWithPeer(await open({ host, port: Number(port) }));
   return await new Promise((resolve, reject) => {
-    const secured = tls.connect({ ...to, host, port: Number(port), path: undefined, socket });
+    const options = { ...to, host, port: Number(port), path: undefined, socket: stream };
+    const secured = tls.connect(options);
     secured.once("error", reject).once("secureConnect", () => {
       secured.off("error", reject);
       resolve(secured);
@@ -86,7 +83,16 @@ async function openTls(open: OpenStream, to: SecureTo): Promise<Duplex> {
 
 function settle(opened: Promise<Duplex>, onCreated: Created): void {
   opened.then(
-    (stream) => onCreated(null, stream),
+    (stream) => onCreated(null, endWithPeer(stream)),
     (error: Error) => onCreated(error),
   );
 }
+
+/** As sockets do without half-open: an idle connection the target ended must not be used again. */
+function endWithPeer<Stream extends Duplex>(stream: Stream): Stream {
+  stream.allowHalfOpen = false;
+  return stream;
+}
+
+/** How long an idle connection is kept for the next request. */
+const IDLE_TIMEOUT_MS = 30_000;

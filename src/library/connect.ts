@@ -3,6 +3,7 @@ import type http from "node:http";
 import type https from "node:https";
 import type { Duplex } from "node:stream";
 import type { Dispatcher } from "undici";
+import type { Clock } from "../clock/clock.ts";
 import type { ConnectConfig } from "../config/config.ts";
 import { connectSchema } from "../config/schema.ts";
 import { describeTunnelUrl, parseTunnelUrl } from "../config/tunnel-url.ts";
@@ -13,6 +14,7 @@ import type { ConnectedTunnel, TunnelState } from "../registry/system.ts";
 import { toDuplex } from "../tunnel/duplex.ts";
 import { type Logger, silentLogger } from "../tunnel/logger.ts";
 import { type Runtime, systemRuntime } from "../tunnel/runtime.ts";
+import { type SocketLike, toSocketLike } from "./socket-like.ts";
 import { createDispatcher, createHttpAgent, createHttpsAgent } from "./agents.ts";
 
 /** Options of {@link connect}; the tunnel's own are in its URL. */
@@ -80,8 +82,11 @@ class DialledTunnel implements Tunnel {
     streams: 0,
   };
 
+  readonly #clock: Clock;
+
   constructor(config: ConnectConfig, start: Start, options: ConnectOptions) {
     const { runtime = systemRuntime(), logger = silentLogger, env = process.env } = options;
+    this.#clock = runtime.clock;
     const secrets = createSecrets(runtime.clock, env);
     const context = { name: describeTunnelUrl(config.url), runtime, logger, secrets };
     this.#started = start(config, context, {
@@ -101,10 +106,11 @@ class DialledTunnel implements Tunnel {
   async open(
     { host, port }: { readonly host: string; readonly port: number },
     { signal = new AbortController().signal }: { readonly signal?: AbortSignal | undefined } = {},
-  ): Promise<Duplex> {
+  ): Promise<SocketLike> {
     const tunnel = await this.#started;
     const metadata = { inbound: "library", source: "library" };
-    return toDuplex(await tunnel.open({ network: "tcp", host, port }, { signal, metadata }));
+    const stream = await tunnel.open({ network: "tcp", host, port }, { signal, metadata });
+    return toSocketLike(toDuplex(stream), this.#clock);
   }
 
   httpAgent(options?: http.AgentOptions): http.Agent {

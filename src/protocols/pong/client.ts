@@ -19,7 +19,7 @@ export interface PongPoolOptions {
   readonly maxLinks: number;
   /** Connections kept although idle; 0 dials on demand only. @default 1 */
   readonly spare: number;
-  /** A connection without streams beyond the spare ones is closed after this, ms. @default 60000 */
+  /** A connection without streams beyond the spare ones is closed after this, ms; 0: never. @default 60000 */
   readonly idleMs: number;
   /** An older connection takes no new streams, ms. @default 3600000 */
   readonly maxAgeMs: number;
@@ -316,7 +316,7 @@ export class PongClient implements StreamOpener {
 
   #scheduleIdle(link: PoolLink): void {
     link.idle?.cancel();
-    if (link.driver.streamCount > 0 || !link.driver.isOpen) return;
+    if (this.#pool.idleMs === 0 || link.driver.streamCount > 0 || !link.driver.isOpen) return;
     const { clock } = this.#options.runtime;
     link.idle = clock.schedule(this.#pool.idleMs, () => this.#retire(link));
   }
