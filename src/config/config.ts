@@ -89,7 +89,10 @@ export interface ForwardInboundConfig {
   readonly via?: string | undefined;
 }
 
-/** One rule: every condition that is there must hold, one of its values is enough. */
+/**
+ * One rule: every condition that is there must hold, one of its values is enough; `domain` and
+ * `cidr` are one condition, since a target is either a name or an address.
+ */
 export interface RouteConfig {
   readonly domain?: readonly HostPattern[] | undefined;
   readonly cidr?: readonly Cidr[] | undefined;

@@ -137,6 +137,7 @@ export const OPTIONS: Readonly<Record<OptionName, OptionDefinition>> = {
   }),
   idle: option("idle", duration({ min: 0, max: 86_400_000 }), {
     summary: "close a connection without streams after this time; 0: never; default 1m",
+    roles: ["connect", "provide"],
   }),
   keepalive: option("keepalive", duration({ min: 0, max: 3_600_000 }), {
     summary: "probe the peer this often, give it up after twice the time; 0: never; default 15s",

@@ -314,19 +314,25 @@ export class PongClient implements StreamOpener {
 
   // ---- ageing ----
 
+  /** A link without streams ends when it is idle for too long, and when it is too old. */
   #scheduleIdle(link: PoolLink): void {
     link.idle?.cancel();
-    if (this.#pool.idleMs === 0 || link.driver.streamCount > 0 || !link.driver.isOpen) return;
+    link.idle = undefined;
+    if (link.driver.streamCount > 0) return;
     const { clock } = this.#options.runtime;
-    link.idle = clock.schedule(this.#pool.idleMs, () => this.#retire(link));
+    const { idleMs, maxAgeMs } = this.#pool;
+    const ageLeftMs = Math.max(0, link.bornAt + maxAgeMs - clock.now());
+    const waitMs = idleMs === 0 ? ageLeftMs : Math.min(idleMs, ageLeftMs);
+    link.idle = clock.schedule(waitMs, () => this.#retire(link));
   }
 
   #retire(link: PoolLink): void {
     link.idle = undefined;
     if (link.driver.streamCount > 0) return;
-    const isOld = this.#options.runtime.clock.now() - link.bornAt >= this.#pool.maxAgeMs;
-    const usable = [...this.#links].filter((other) => this.#isUsable(other)).length;
-    if (isOld || usable > this.#pool.spare) link.driver.close();
+    const isSpent = !this.#isUsable(link);
+    const usable = Array.from(this.#links).filter((other) => this.#isUsable(other)).length;
+    const isSurplus = this.#pool.idleMs > 0 && usable > this.#pool.spare;
+    if (isSpent || isSurplus) link.driver.close();
     else this.#scheduleIdle(link);
     this.#replenish();
   }
