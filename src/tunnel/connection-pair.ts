@@ -86,7 +86,8 @@ class PairEnd implements Connection {
       this.#pendingBytes += chunk.byteLength;
     }
     this.#schedule();
-    this.#needsDrain = this.#pendingBytes >= HIGH_MARK_BYTES;
+    // Never back to false here: whoever heard "no" before waits for the drain.
+    if (this.#pendingBytes >= HIGH_MARK_BYTES) this.#needsDrain = true;
     return !this.#needsDrain;
   }
 

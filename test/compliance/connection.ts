@@ -136,6 +136,21 @@ export function testConnectionCompliance(
       assert.equal(b.byteLength, overflowBytes);
     });
 
+    test("follows every refusal by a drain, whatever is written meanwhile", async () => {
+      await using pair = await connect();
+      const [a] = start(pair);
+      for (let round = 0; round < 20; round++) {
+        a.events.length = 0;
+        while (a.connection.write([new Uint8Array(40_000)]));
+        // A link goes on writing small things, acknowledgements say, while its streams wait.
+        while (a.events.length === 0) {
+          a.connection.write([new Uint8Array(1)]);
+          await turns(1);
+        }
+        assert.equal(a.events[0], "drain");
+      }
+    });
+
     test("finishes behind everything written", { skip: !halfCloses }, async () => {
       await using pair = await connect();
       const [a, b] = start(pair);

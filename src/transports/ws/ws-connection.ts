@@ -95,7 +95,8 @@ export class WsConnection implements Connection {
     }
     if (this.#batchBytes >= FLUSH_BYTES) this.#sendBatch();
     else if (this.#batchBytes > 0) this.#flush ??= setImmediate(() => this.#sendBatch());
-    this.#needsDrain = this.pendingBytes >= HIGH_MARK_BYTES;
+    // Never back to false here: whoever heard "no" before waits for the drain.
+    if (this.pendingBytes >= HIGH_MARK_BYTES) this.#needsDrain = true;
     return !this.#needsDrain;
   }
 
