@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { REFERENCE_PAYLOAD } from "./codec.ts";
 import { PONG_DEFAULTS } from "./options.ts";
 
 const { limits } = PONG_DEFAULTS;
@@ -9,6 +10,10 @@ describe("pong defaults", () => {
     assert.ok(limits.initialWindowBytes > 0 && limits.initialWindowBytes < 2 ** 31);
     assert.ok(limits.maxWindowBytes >= limits.initialWindowBytes);
     assert.ok(limits.maxWindowBytes < 2 ** 31);
+  });
+
+  test("let no early data overrun a Sluice that introduces itself late", () => {
+    assert.ok(limits.earlyFrames * REFERENCE_PAYLOAD <= limits.initialWindowBytes);
   });
 
   test("stay under what makes pong-go stall, panic or leak", () => {
