@@ -12,7 +12,7 @@ export interface PongLimits {
   readonly earlyFrames: number;
   /** When a reference remote's dial is surely over, ms. @default 11000 */
   readonly dialGraceMs: number;
-  /** How long a remote waits for the local's CLOSE after FINISH, ms. @default 5000 */
+  /** How long a remote waits for a quiet local to answer FINISH with CLOSE, ms. @default 60000 */
   readonly closeWaitMs: number;
   /** How long a local whose application ended waits for a quiet reference remote, ms. @default 60000 */
   readonly lingerMs: number;
@@ -51,7 +51,7 @@ export const PONG_DEFAULTS: PongOptions = {
     linkWindowBytes: 32 * 1024 * 1024,
     earlyFrames: 32,
     dialGraceMs: 11_000,
-    closeWaitMs: 5000,
+    closeWaitMs: 60_000,
     lingerMs: 60_000,
     halfClosedMs: 120_000,
     crumbsMs: 5,
