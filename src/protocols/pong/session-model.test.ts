@@ -70,7 +70,8 @@ class Model {
           assert.ok(!side.isAccepted, `${where} twice`);
           side.isAccepted = true;
           break;
-        default:
+        case "streamRequested":
+        case "streamWritable":
           break;
       }
     }
