@@ -32,7 +32,7 @@ export function exchange(
   response: ServerResponse,
   options: ExchangeOptions,
 ): void {
-  const hasBody = "content-length" in request.headers || "transfer-encoding" in request.headers;
+  const hasBody = isFramed(request);
   const send = (isRetry: boolean): void => {
     let outgoing: ClientRequest;
     try {
@@ -90,10 +90,18 @@ function passBack(
 ): void {
   const headers = clientResponseHeaders(incoming.rawHeaders);
   // What is still to come of the request is of no use, and would look like the next one.
-  if (!request.complete) headers.push("Connection", "close");
+  if (isUnread(request)) headers.push("Connection", "close");
   response.sendDate = false;
   response.writeHead(incoming.statusCode ?? 502, incoming.statusMessage, headers);
   incoming.once("end", () => response.addTrailers([...headerPairs(incoming.rawTrailers)]));
+  if (!isFramed(incoming)) {
+    // Only the end of the connection ends such a body, and Node takes a reset for one, too. It must
+    // be seen before Node's own listener does.
+    const { socket } = incoming;
+    const onBroken = (cause: Error): void => void response.destroy(cause);
+    socket.prependListener("error", onBroken);
+    incoming.once("close", () => socket.off("error", onBroken));
+  }
   pipeline(incoming, response, () => {}); // both are destroyed together; that is all there is to do
 }
 
@@ -104,9 +112,18 @@ export function answerWith(
   answer: Answer,
 ): void {
   const headers = answerHeaders(answer);
-  if (!request.complete) headers.push("Connection", "close");
+  if (isUnread(request)) headers.push("Connection", "close");
   response.writeHead(answer.status, headers);
   response.end(answer.text);
+}
+
+/** Whether some of the request is still to come. A request without a body never waits for one. */
+function isUnread(request: IncomingMessage): boolean {
+  return isFramed(request) && !request.complete;
+}
+
+function isFramed({ headers }: IncomingMessage): boolean {
+  return "content-length" in headers || "transfer-encoding" in headers;
 }
 
 /** Makes the request to the origin; nothing is sent before its body or its end is written. */

@@ -140,6 +140,7 @@ export class HttpClient {
   }
 
   #misbehaved(phase: string, error: TunnelError): void {
+    this.#state = "left";
     this.#options.onMisbehaved(phase, error);
     this.duplex.destroy(error);
   }

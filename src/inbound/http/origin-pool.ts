@@ -69,7 +69,8 @@ export class OriginPool implements Disposable {
     const { runtime, client } = this.#options;
     const names = [client.peer, client.local] as const;
     const [near, far] = connectionPair(runtime, { transport: "http", names });
-    const stream = toDuplex(near);
+    // The default `reuseSocket` keeps the process alive for its socket; ours needs no such thing.
+    const stream = Object.assign(toDuplex(near), { ref: () => {} });
     this.#streams.set(stream, { stream });
     stream.on("error", () => {}); // whoever uses it hears of it; idle, nobody needs to
     stream.once("end", () => {
@@ -101,7 +102,7 @@ export class OriginPool implements Disposable {
     const entry = this.#streams.get(duplex);
     entry?.idle?.cancel();
     if (entry !== undefined) this.#streams.set(duplex, { stream: entry.stream });
-    request.reusedSocket = true;
+    Agent.prototype.reuseSocket.call(this.agent, duplex, request);
   }
 
   /** Takes an idle connection from the agent and ends it in order. */
