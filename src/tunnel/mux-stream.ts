@@ -70,11 +70,13 @@ export class MuxStream implements Connection {
   write(chunks: readonly Uint8Array[]): boolean {
     if (this.#state !== "open") return true;
     for (const chunk of chunks) {
+      if (chunk.byteLength === 0) continue;
       this.#outbox.push(chunk);
       this.#outboxBytes += chunk.byteLength;
     }
     const isLinkReady = this.#flush();
-    this.#needsDrain = !isLinkReady || this.#outboxBytes > 0;
+    // Never back to false here: whoever heard "no" before waits for the drain.
+    if (!isLinkReady || this.#outboxBytes > 0) this.#needsDrain = true;
     return !this.#needsDrain;
   }
 
@@ -85,16 +87,23 @@ export class MuxStream implements Connection {
   }
 
   close(): void {
-    if (this.#state === "closing" || this.#state === "closed") return;
-    const wasFinished = this.#state === "finished";
-    this.#state = "closing";
-    this.#inbox.discard();
-    if (wasFinished) this.#link.close(this.id);
+    const before = this.#state;
+    if (before === "closing") return;
+    if (before !== "closed") this.#state = "closing";
+    this.#inbox.discard(); // also when the id is gone, and the reader was still behind
+    if (before === "closed") return;
+    if (before === "finished") this.#link.close(this.id);
     else this.#flush();
   }
 
   reset(cause: TunnelError): void {
-    if (this.#state === "closed") return;
+    if (this.#state === "closed") {
+      // It ended in order, but what waits for its reader is not wanted.
+      const { queuedBytes } = this.#inbox;
+      this.#inbox.close(cause);
+      if (queuedBytes > 0) this.#link.taken(this, queuedBytes);
+      return;
+    }
     this.closed(cause);
     this.#link.reset(this.id, cause);
   }
@@ -142,7 +151,7 @@ export class MuxStream implements Connection {
       const part = first.byteLength <= room ? first : first.subarray(0, room);
       if (part !== first) this.#outbox.unshift(first.subarray(room));
       this.#outboxBytes -= part.byteLength;
-      if (part.byteLength > 0) isLinkReady = this.#link.write(this.id, part) && isLinkReady;
+      isLinkReady = this.#link.write(this.id, part) && isLinkReady;
       // Whoever waits for our last bytes must keep taking them.
       if (this.#flushTimer !== undefined) this.#armFlushTimer();
     }
