@@ -31,6 +31,7 @@ export function testConnectionCompliance(
   connect: () => Promise<ConnectedPair>,
   { showsResets = true, halfCloses = true, overflowBytes = 64 * MIB }: ConnectionTraits = {},
 ): void {
+  const skip = halfCloses ? false : "here one direction cannot end alone";
   describe("as a connection", { timeout: 20_000 }, () => {
     test("starts paused and keeps what arrives", async () => {
       await using pair = await connect();
@@ -151,7 +152,7 @@ export function testConnectionCompliance(
       }
     });
 
-    test("finishes behind everything written", { skip: !halfCloses }, async () => {
+    test("finishes behind everything written", { skip }, async () => {
       await using pair = await connect();
       const [a, b] = start(pair);
       const bytes = patternBytes(MIB);
@@ -167,7 +168,7 @@ export function testConnectionCompliance(
       ["a", "b"],
       ["b", "a"],
     ] as const) {
-      test(`half-closes, ${first} first`, { skip: !halfCloses }, async () => {
+      test(`half-closes, ${first} first`, { skip }, async () => {
         await using pair = await connect();
         const [one, two] = start({ a: pair[first], b: pair[second] });
         one.connection.write([Buffer.from("question")]);
@@ -185,7 +186,7 @@ export function testConnectionCompliance(
       });
     }
 
-    test("keeps data and end for a reader who resumes late", { skip: !halfCloses }, async () => {
+    test("keeps data and end for a reader who resumes late", { skip }, async () => {
       await using pair = await connect();
       const [a, b] = [new Recorder(pair.a), new Recorder(pair.b)];
       a.connection.resume();
