@@ -1,9 +1,18 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
+import { once } from "node:events";
+import net from "node:net";
 import { describe, test } from "node:test";
 import { SocksClient, type SocksProxy } from "socks";
+import type { Target } from "../../src/address/target.ts";
+import { createForwardInbound } from "../../src/inbound/forward/inbound.ts";
+import { listenTcp } from "../../src/transports/tcp/listen.ts";
+import type { Listener } from "../../src/tunnel/connection.ts";
+import { silentLogger } from "../../src/tunnel/logger.ts";
+import { systemRuntime } from "../../src/tunnel/runtime.ts";
 import { run } from "../support/child-process.ts";
 import { patternBytes } from "../support/chunks.ts";
+import { directDial } from "../support/direct-dial.ts";
 import {
   openHttpOrigin,
   openProxyPort,
@@ -153,6 +162,49 @@ describe("proxy port, asked by the socks package", () => {
     }
   });
 });
+
+describe("static forward", () => {
+  test("carries megabytes and the half-close of a plain TCP client", async () => {
+    await using origin = await openTcpOrigin((socket) => void socket.pipe(socket));
+    const target = { network: "tcp", host: "127.0.0.1", port: origin.port } as const;
+    await using listener = await openForward(target);
+    const client = net.connect({ host: "127.0.0.1", port: portOf(listener), allowHalfOpen: true });
+    const bytes = Buffer.from(patternBytes(4_000_000));
+    client.end(bytes);
+    const answer: Buffer[] = [];
+    for await (const chunk of client) answer.push(chunk as Buffer);
+    assert.equal(Buffer.concat(answer).equals(bytes), true);
+  });
+
+  test("resets its client when nothing listens at the target", async () => {
+    const origin = await openTcpOrigin(() => {});
+    await origin[Symbol.asyncDispose]();
+    await using listener = await openForward({
+      network: "tcp",
+      host: "127.0.0.1",
+      port: origin.port,
+    });
+    const client = net.connect({ host: "127.0.0.1", port: portOf(listener) });
+    const [error] = (await once(client, "error")) as [NodeJS.ErrnoException];
+    assert.equal(error.code, "ECONNRESET");
+  });
+});
+
+async function openForward(target: Target): Promise<Listener> {
+  const runtime = systemRuntime();
+  const serve = createForwardInbound({
+    name: "forward test",
+    target,
+    onRequest: directDial(runtime),
+    runtime,
+    logger: silentLogger,
+  });
+  return await listenTcp({ runtime, at: { host: "127.0.0.1", port: 0 } }, serve);
+}
+
+function portOf(listener: Listener): number {
+  return Number(listener.address.split(":")[1]);
+}
 
 async function openTextOrigin(): Promise<Origin> {
   return await openHttpOrigin((request, response) => {

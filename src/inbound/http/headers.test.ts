@@ -64,7 +64,7 @@ describe("http proxy targets", () => {
 
   test("survives any text", () => {
     fc.assert(
-      fc.property(fc.string({ unit: "binary" }), (text) => {
+      fc.property(fc.string({ unit: "binary", maxLength: 40 }), (text) => {
         parseAbsoluteTarget(`http://${text}`);
         const found = parseAuthority(text, 80);
         if (found !== undefined) assert.ok(found.host !== "" && found.port <= 65_535);

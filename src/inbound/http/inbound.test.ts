@@ -420,7 +420,7 @@ describe("http inbound: absolute form", () => {
   });
 
   test("paces a fast origin by a slow client", async () => {
-    const bytes = Buffer.from(patternBytes(16 * 1024 * 1024));
+    const bytes = Buffer.from(patternBytes(32 * 1024 * 1024));
     let written = 0;
     await using origin = await openHttpOrigin((_request, response) => {
       const more = (): void => {
@@ -510,6 +510,16 @@ describe("http inbound: absolute form", () => {
     assert.equal(clock.pending, 0);
   });
 
+  test("answers when the request is refused on the spot", async () => {
+    const onRequest = (request: Request): void =>
+      request.reject(new TunnelError("ERR_LIMIT", "too many streams"));
+    const { client } = make({ onRequest });
+    await client.send("GET http://h/ HTTP/1.1\r\n\r\n");
+    assert.match(client.text, /^HTTP\/1.1 503 [^]*too many streams/);
+    await client.send("CONNECT h:1 HTTP/1.1\r\n\r\n");
+    assert.match(client.text, /503[^]*503 [^]*too many streams/);
+  });
+
   test("answers with the status of whatever kept the origin from being opened", async () => {
     const { client, requests } = make();
     for (const [code, status] of [
@@ -550,8 +560,10 @@ describe("http inbound: websockets", () => {
     await client.sees(/\r\n\r\nhelloahead$/);
     client.write("; and on");
     await client.sees(/; and on$/);
-    client.socket.end();
+    const large = "x".repeat(2_000_000);
+    client.socket.end(large);
     assert.equal(await client.over, "end");
+    assert.ok(client.text.endsWith(large), "all of it comes back behind the half-close");
   });
 
   test("passes on an origin's refusal to upgrade", async () => {

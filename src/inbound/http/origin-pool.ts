@@ -79,6 +79,7 @@ export class OriginPool implements Disposable {
       else this.#retire(stream);
     });
     stream.once("close", () => this.#forget(stream));
+    stream.once("agentRemove", () => this.#forget(stream)); // upgraded: not ours any more
     if (this.#abort.signal.aborted) stream.destroy();
     done(null, stream);
     return far;

@@ -43,7 +43,7 @@ export function upgrade(request: IncomingMessage, options: UpgradeOptions): void
     });
     outgoing.on("response", (incoming) => {
       hasResponse = true;
-      decline(incoming, duplex);
+      decline(incoming, client);
     });
     outgoing.on("error", (cause) => {
       if (!hasResponse) fail(toTunnelError(cause, originErrorCode(cause), "origin"));
@@ -55,11 +55,13 @@ export function upgrade(request: IncomingMessage, options: UpgradeOptions): void
 }
 
 /** The origin answered in plain HTTP: its answer is the last thing on this connection. */
-function decline(incoming: IncomingMessage, duplex: Duplex): void {
+function decline(incoming: IncomingMessage, client: HttpClient): void {
+  const { duplex } = client;
   const headers = [...clientResponseHeaders(incoming.rawHeaders), "Connection", "close"];
   duplex.write(encodeHead(incoming.statusCode ?? 502, incoming.statusMessage ?? "", headers));
   incoming.on("error", (cause) => duplex.destroy(cause));
-  incoming.pipe(duplex);
+  incoming.once("end", () => client.hangUp());
+  incoming.pipe(duplex, { end: false });
   duplex.resume();
 }
 
