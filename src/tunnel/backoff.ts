@@ -22,4 +22,5 @@ export function backoffMs(
   return Math.max(minMs / 10, random * cap);
 }
 
+/** Quick after a hiccup, and no burden on a peer that stays down. */
 export const DEFAULT_BACKOFF: BackoffLimits = { minMs: 250, maxMs: 30_000 };

@@ -182,7 +182,10 @@ const FRAME_NAMES: Readonly<Record<number, string>> = Object.fromEntries(
   Object.entries(FrameType).map(([name, type]) => [type, name]),
 );
 
+/** The connection header: version and client id. */
 export const HEADER_BYTES = 17;
+
+/** Length, stream id and type in front of every payload. */
 export const FRAME_HEADER_BYTES = 7;
 
 /** What a u16 length leaves for the payload. */
