@@ -15,7 +15,7 @@ import { PongSession } from "./session.ts";
 export interface PongPoolOptions {
   /** Streams on one connection before the next is dialled. @default 100 */
   readonly maxStreams: number;
-  /** Connections at one time. @default 64 */
+  /** Connections at one time. @default 256 */
   readonly maxLinks: number;
   /** Connections kept although idle; 0 dials on demand only. @default 1 */
   readonly spare: number;
@@ -358,7 +358,7 @@ interface Waiter {
 
 const DEFAULT_POOL: PongPoolOptions = {
   maxStreams: 100,
-  maxLinks: 64,
+  maxLinks: 256,
   spare: 1,
   idleMs: 60_000,
   maxAgeMs: 3_600_000,

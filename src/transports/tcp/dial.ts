@@ -1,6 +1,5 @@
 import net, { type LookupFunction } from "node:net";
 import { formatHostPort } from "../../address/target.ts";
-import { timeoutAfter } from "../../clock/clock.ts";
 import { NetworkError, TunnelError } from "../../errors.ts";
 import type { Connection } from "../../tunnel/connection.ts";
 import { bulkReading, dialError, tcpConnection, type TcpSocketOptions } from "./tcp-connection.ts";
@@ -36,17 +35,9 @@ export function connectSocket(
 ): Promise<net.Socket> {
   const { to, runtime, connectTimeoutMs = DEFAULT_CONNECT_TIMEOUT_MS } = options;
   const name = "path" in to ? to.path : formatHostPort(to.host, to.port);
-  const connectTimeout = timeoutAfter(runtime.clock, connectTimeoutMs, () => {
-    const text = `${name}: no answer to connect within ${connectTimeoutMs} ms`;
-    return new NetworkError("ERR_DIAL_TIMEOUT", text, {
-      hint: "check the address, and that no firewall drops the packets",
-    });
-  });
-  const signals = [connectTimeout.signal, ...(options.signal ? [options.signal] : [])];
-  const signal = AbortSignal.any(signals);
+  const { signal } = options;
   return new Promise<net.Socket>((resolve, reject) => {
-    if (signal.aborted) {
-      connectTimeout[Symbol.dispose]();
+    if (signal?.aborted) {
       reject(abortReason(signal));
       return;
     }
@@ -54,26 +45,33 @@ export function connectSocket(
     const socket = net.connect({ ...to, ...lookup, ...socketOptions });
     const settle = (act: () => void): void => {
       socket.off("connect", onConnect).off("error", onError);
-      signal.removeEventListener("abort", onAbort);
-      connectTimeout[Symbol.dispose]();
+      signal?.removeEventListener("abort", onAbort);
+      timer.cancel();
       act();
+    };
+    const giveUp = (error: Error): void => {
+      socket.on("error", () => {}); // a late failure of a dial nobody waits for
+      socket.destroy();
+      settle(() => reject(error));
     };
     const onConnect = (): void => settle(() => resolve(socket));
     const onError = (cause: Error): void => {
       settle(() => reject(cause instanceof TunnelError ? cause : dialError(cause, name)));
     };
-    const onAbort = (): void => {
-      socket.on("error", () => {}); // a late failure of a dial nobody waits for
-      socket.destroy();
-      settle(() => reject(abortReason(signal)));
-    };
+    const onAbort = (): void => giveUp(abortReason(signal));
+    const timer = runtime.clock.schedule(connectTimeoutMs, () => {
+      const text = `${name}: no answer to connect within ${connectTimeoutMs} ms`;
+      const hint = "check the address, and that no firewall drops the packets";
+      giveUp(new NetworkError("ERR_DIAL_TIMEOUT", text, { hint }));
+    });
     socket.on("connect", onConnect).on("error", onError);
-    signal.addEventListener("abort", onAbort, { once: true });
+    signal?.addEventListener("abort", onAbort, { once: true });
   });
 }
 
-function abortReason(signal: AbortSignal): Error {
-  return signal.reason instanceof Error ? signal.reason : new Error(String(signal.reason));
+function abortReason(signal: AbortSignal | undefined): Error {
+  const reason: unknown = signal?.reason;
+  return reason instanceof Error ? reason : new Error(String(reason));
 }
 
 const DEFAULT_CONNECT_TIMEOUT_MS = 10_000;

@@ -38,7 +38,10 @@ export function tcpConnection(
     runtime,
     info: {
       transport: isTcp ? "tcp" : "unix",
-      local: endpoint(socket.localAddress, socket.localPort),
+      // Asked for rarely, and each time a system call.
+      get local() {
+        return endpoint(socket.localAddress, socket.localPort);
+      },
       peer: endpoint(socket.remoteAddress, socket.remotePort),
     },
     destroy: () => (isTcp ? socket.resetAndDestroy() : socket.destroy()),
