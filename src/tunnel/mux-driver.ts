@@ -221,6 +221,8 @@ export class MuxDriver {
     if (stream === undefined) return;
     this.#forget(stream);
     stream.closed(error);
+    // Its reader may be behind: that must not be a way around the bound of the link.
+    if (stream.queuedBytes > 0) this.#slow.ended(stream);
     this.#options.onStreamClosed?.();
   }
 
@@ -248,10 +250,9 @@ export class MuxDriver {
   }
 
   #taken(stream: MuxStream, byteLength: number): void {
+    this.#slow.taken(stream);
     if (this.#session.hasWindow(stream.id)) {
       this.#apply(this.#session.consumed(stream.id, byteLength, this.#now()));
-    } else {
-      this.#slow.taken(stream);
     }
   }
 

@@ -15,9 +15,10 @@ export interface SlowReaderPolicy {
 }
 
 /**
- * Bounds what streams without windows hold back. At the bound the whole link pauses, because the
+ * Bounds what streams without windows hold back. At a bound the whole link pauses, because the
  * wire has nothing finer; a reader that is merely slower than the link paces it and loses nothing.
- * One that takes no byte at all is reset, or it would stall its neighbours for ever.
+ * One that takes no byte at all is reset, or it would stall its neighbours for ever: at its own
+ * bound the stream itself, at the link's the one that holds most.
  */
 export class SlowReaders {
   readonly #clock: Clock;
@@ -26,8 +27,11 @@ export class SlowReaders {
   /** Bytes each stream holds back; only streams that hold any. */
   readonly #held = new Map<MuxStream, number>();
   #heldBytes = 0;
-  /** Streams over their bound; the link is paused while there are any. */
+  /** Streams over their own bound. */
   readonly #full = new Map<MuxStream, Timer | undefined>();
+  /** While all together are over the link's bound: the one that holds most. */
+  #greatest: { readonly stream: MuxStream; readonly timer: Timer | undefined } | undefined;
+  #isPaused = false;
 
   constructor(
     clock: Clock,
@@ -42,22 +46,32 @@ export class SlowReaders {
   /** Data was put into the stream's inbox. */
   delivered(stream: MuxStream): void {
     this.#update(stream);
-    const { maxStreamBytes, maxLinkBytes } = this.#policy;
-    const isFull = stream.queuedBytes > maxStreamBytes || this.#heldBytes > maxLinkBytes;
-    if (!isFull || stream.queuedBytes === 0 || this.#full.has(stream)) return;
-    if (this.#full.size === 0) this.#link.pause();
-    this.#full.set(stream, this.#watch(stream));
+    if (stream.queuedBytes > this.#policy.maxStreamBytes && !this.#full.has(stream)) {
+      this.#full.set(stream, this.#watch(stream));
+    }
+    this.#judge();
   }
 
   /** The stream's owner took something. */
   taken(stream: MuxStream): void {
     if (!this.#held.has(stream)) return;
     this.#update(stream);
-    if (!this.#full.has(stream)) return;
+    if (this.#full.has(stream)) {
+      this.#full.get(stream)?.cancel();
+      const isLow = stream.queuedBytes <= this.#policy.maxStreamBytes / 4;
+      if (isLow) this.#full.delete(stream);
+      else this.#full.set(stream, this.#watch(stream));
+    }
+    if (this.#greatest?.stream === stream) this.#clearGreatest();
+    this.#judge();
+  }
+
+  /** The stream is over in order, but its owner still has to take what came before. */
+  ended(stream: MuxStream): void {
     this.#full.get(stream)?.cancel();
-    const isLow = stream.queuedBytes <= this.#policy.maxStreamBytes / 4;
-    if (isLow && this.#heldBytes <= this.#policy.maxLinkBytes) this.#release(stream);
-    else this.#full.set(stream, this.#watch(stream));
+    this.#full.delete(stream);
+    this.#update(stream);
+    this.#judge();
   }
 
   /** The stream is gone, with what it held. */
@@ -65,14 +79,18 @@ export class SlowReaders {
     this.#heldBytes -= this.#held.get(stream) ?? 0;
     this.#held.delete(stream);
     this.#full.get(stream)?.cancel();
-    this.#release(stream);
+    this.#full.delete(stream);
+    if (this.#greatest?.stream === stream) this.#clearGreatest();
+    this.#judge();
   }
 
   /** The link is gone. */
   dispose(): void {
     for (const timer of this.#full.values()) timer?.cancel();
+    this.#clearGreatest();
     this.#full.clear();
     this.#held.clear();
+    this.#heldBytes = 0;
   }
 
   #update(stream: MuxStream): void {
@@ -83,9 +101,35 @@ export class SlowReaders {
     else this.#held.set(stream, now);
   }
 
-  #release(stream: MuxStream): void {
-    if (!this.#full.delete(stream)) return;
-    if (this.#full.size === 0) this.#link.resume();
+  /** Holds the link's bound, and pauses the link while any bound is passed. */
+  #judge(): void {
+    if (this.#heldBytes <= this.#policy.maxLinkBytes) {
+      this.#clearGreatest();
+    } else if (this.#greatest === undefined) {
+      const stream = this.#holdingMost();
+      if (stream !== undefined) this.#greatest = { stream, timer: this.#watch(stream) };
+    }
+    const shouldPause = this.#full.size > 0 || this.#greatest !== undefined;
+    if (shouldPause === this.#isPaused) return;
+    this.#isPaused = shouldPause;
+    if (shouldPause) this.#link.pause();
+    else this.#link.resume();
+  }
+
+  #holdingMost(): MuxStream | undefined {
+    let most: MuxStream | undefined;
+    let mostBytes = 0;
+    for (const [stream, bytes] of this.#held) {
+      if (bytes <= mostBytes) continue;
+      most = stream;
+      mostBytes = bytes;
+    }
+    return most;
+  }
+
+  #clearGreatest(): void {
+    this.#greatest?.timer?.cancel();
+    this.#greatest = undefined;
   }
 
   #watch(stream: MuxStream): Timer | undefined {
