@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { Recorder } from "../../test/support/recorder.ts";
 import { SlabPool } from "../bytes/slab-pool.ts";
 import { ManualClock } from "../clock/manual-clock.ts";
+import type { ConnectionHandler } from "./connection.ts";
 import { MuxStream, type StreamLink } from "./mux-stream.ts";
 import { type SlowReaderPolicy, SlowReaders } from "./slow-readers.ts";
 
@@ -237,7 +238,7 @@ class Link {
     this.#streams++;
     const info = { transport: "test", local: "a", peer: "b" };
     const stream = new MuxStream(this.#streams, info, this.#link);
-    new Recorder(stream);
+    stream.attach(IDLE);
     return stream;
   }
 
@@ -250,13 +251,11 @@ class Link {
   take(stream: MuxStream, chunks: number): void {
     let left = chunks;
     stream.attach({
+      ...IDLE,
       onData: () => {
         left--;
         if (left === 0) stream.pause();
       },
-      onEnd: () => {},
-      onDrain: () => {},
-      onClose: () => {},
     });
     stream.resume();
     stream.pause();
@@ -272,3 +271,11 @@ class Link {
     this.log.push(isPaused ? "pause" : "resume");
   }
 }
+
+/** Hears everything and does nothing. */
+const IDLE: ConnectionHandler = {
+  onData: () => {},
+  onEnd: () => {},
+  onDrain: () => {},
+  onClose: () => {},
+};
