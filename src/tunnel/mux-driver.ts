@@ -1,7 +1,7 @@
 import type { Target } from "../address/target.ts";
 import { formatTarget } from "../address/target.ts";
 import type { Timer } from "../clock/clock.ts";
-import { MisuseError, NetworkError, toTunnelError, TunnelError } from "../errors.ts";
+import { MisuseError, NetworkError, PolicyError, toTunnelError, TunnelError } from "../errors.ts";
 import type { Connection, ConnectionInfo } from "./connection.ts";
 import { MuxStream, type StreamLink } from "./mux-stream.ts";
 import type { Runtime } from "./runtime.ts";
@@ -24,7 +24,7 @@ export interface MuxDriverOptions {
     | ((stream: MuxStream, target: Target, signal: AbortSignal) => void)
     | undefined;
   readonly onReady?: ((description: string) => void) | undefined;
-  /** A stream ended; `streamCount` is already without it. */
+  /** Ids are free again: `streamCount` went down. A stream may have ended some time before. */
   readonly onStreamClosed?: (() => void) | undefined;
   /** The link is gone, and every stream with it. Once. */
   readonly onClose?: ((error: TunnelError | undefined) => void) | undefined;
@@ -45,6 +45,10 @@ export class MuxDriver {
   readonly #link: StreamLink;
   #timer: { readonly at: number; readonly timer: Timer } | undefined;
   #isFull = false;
+  /** Bytes that are no data, said since the link became full. */
+  #answerBytes = 0;
+  /** As the owner last knew it. */
+  #streamCount = 0;
   #isClosed = false;
 
   constructor(options: MuxDriverOptions) {
@@ -163,12 +167,24 @@ export class MuxDriver {
     if (free > 0) this.#runtime.slabs.recycle(chunk, free);
   }
 
-  #apply({ events, output }: Step<MuxEvent>): void {
+  #apply({ events, output }: Step<MuxEvent>, what: "answers" | "data" = "answers"): void {
     if (output.length > 0 && !this.#isClosed) {
       if (!this.#connection.write(output)) this.#isFull = true;
+      if (this.#isFull && what === "answers") this.#countAnswers(output);
     }
     for (const event of events) this.#onEvent(event);
     this.#rearm();
+    const before = this.#streamCount;
+    this.#streamCount = this.#session.streamCount;
+    if (this.#streamCount < before && !this.#isClosed) this.#options.onStreamClosed?.();
+  }
+
+  /** Data obeys a full link; what else we say must not pile up either when the peer never listens. */
+  #countAnswers(output: readonly Uint8Array[]): void {
+    for (const { byteLength } of output) this.#answerBytes += byteLength;
+    if (this.#answerBytes <= MAX_ANSWER_BYTES) return;
+    const text = `peer asks and does not listen: ${this.#answerBytes} bytes of answers wait for it`;
+    this.abort(new PolicyError("ERR_LIMIT", text));
   }
 
   #onEvent(event: MuxEvent): void {
@@ -223,7 +239,6 @@ export class MuxDriver {
     stream.closed(error);
     // Its reader may be behind: that must not be a way around the bound of the link.
     if (stream.queuedBytes > 0) this.#slow.ended(stream);
-    this.#options.onStreamClosed?.();
   }
 
   #addStream(streamId: number, peer: string): MuxStream {
@@ -242,7 +257,7 @@ export class MuxDriver {
   }
 
   #writeStream(streamId: number, data: Uint8Array): boolean {
-    this.#apply(this.#session.write(streamId, data, this.#now()));
+    this.#apply(this.#session.write(streamId, data, this.#now()), "data");
     if (!this.#isFull) return true;
     const stream = this.#streams.get(streamId);
     if (stream !== undefined) this.#waiting.add(stream);
@@ -258,6 +273,7 @@ export class MuxDriver {
 
   #drained(): void {
     this.#isFull = false;
+    this.#answerBytes = 0;
     const waiting = [...this.#waiting];
     this.#waiting.clear();
     for (const stream of waiting) stream.drained();
@@ -297,6 +313,9 @@ export class MuxDriver {
     this.#options.onClose?.(error);
   }
 }
+
+/** More than a thousand streams' opens and ends, and a sign of ill will. */
+const MAX_ANSWER_BYTES = 1024 * 1024;
 
 interface PendingOpen {
   accept(): void;
