@@ -35,7 +35,8 @@ export class DuplexConnection implements Connection {
   /** Batches given to the stream, oldest first; each ends with one `#onWritten`. */
   readonly #inFlight: Uint8Array[][] = [];
   #inFlightBytes = 0;
-  #flush: NodeJS.Immediate | undefined;
+  /** Whether the batch leaves at the end of what runs now. */
+  #isFlushDue = false;
   #state: "open" | "finished" | "closed" = "open";
   #needsDrain = false;
   #error: TunnelError | undefined;
@@ -97,7 +98,7 @@ export class DuplexConnection implements Connection {
       this.#batchBytes += chunk.byteLength;
     }
     if (this.#batchBytes >= FLUSH_BYTES) this.#writeBatch();
-    else if (this.#batchBytes > 0) this.#flush ??= setImmediate(() => this.#writeBatch());
+    else if (this.#batchBytes > 0) this.#flushSoon();
     // Never back to false here: whoever heard "no" before waits for the drain.
     if (this.pendingBytes >= HIGH_MARK_BYTES) this.#needsDrain = true;
     return !this.#needsDrain;
@@ -146,9 +147,17 @@ export class DuplexConnection implements Connection {
     });
   }
 
+  /** All writes one event causes leave together; waiting for other events would cost latency. */
+  #flushSoon(): void {
+    if (this.#isFlushDue) return;
+    this.#isFlushDue = true;
+    queueMicrotask(() => {
+      this.#isFlushDue = false;
+      this.#writeBatch();
+    });
+  }
+
   #writeBatch(): void {
-    if (this.#flush !== undefined) clearImmediate(this.#flush);
-    this.#flush = undefined;
     const batch = this.#batch;
     const last = batch.length - 1;
     if (last < 0 || this.#duplex.destroyed) return;
@@ -173,8 +182,6 @@ export class DuplexConnection implements Connection {
   };
 
   #dropBatch(): void {
-    if (this.#flush !== undefined) clearImmediate(this.#flush);
-    this.#flush = undefined;
     this.#batch = [];
     this.#batchBytes = 0;
   }

@@ -31,7 +31,8 @@ export class WsConnection implements Connection {
   #batch: Uint8Array[] = [];
   #batchBytes = 0;
   #inFlightBytes = 0;
-  #flush: NodeJS.Immediate | undefined;
+  /** Whether the batch leaves at the end of what runs now. */
+  #isFlushDue = false;
   #state: "open" | "finished" | "closed" = "open";
   #needsDrain = false;
   #error: TunnelError | undefined;
@@ -94,7 +95,7 @@ export class WsConnection implements Connection {
       this.#batchBytes += chunk.byteLength;
     }
     if (this.#batchBytes >= FLUSH_BYTES) this.#sendBatch();
-    else if (this.#batchBytes > 0) this.#flush ??= setImmediate(() => this.#sendBatch());
+    else if (this.#batchBytes > 0) this.#flushSoon();
     // Never back to false here: whoever heard "no" before waits for the drain.
     if (this.pendingBytes >= HIGH_MARK_BYTES) this.#needsDrain = true;
     return !this.#needsDrain;
@@ -123,10 +124,18 @@ export class WsConnection implements Connection {
     this.#ws.terminate();
   }
 
+  /** All writes one event causes leave together; waiting for other events would cost latency. */
+  #flushSoon(): void {
+    if (this.#isFlushDue) return;
+    this.#isFlushDue = true;
+    queueMicrotask(() => {
+      this.#isFlushDue = false;
+      this.#sendBatch();
+    });
+  }
+
   /** One message per turn, of as many fragments as there are chunks: nothing is joined by copying. */
   #sendBatch(): void {
-    if (this.#flush !== undefined) clearImmediate(this.#flush);
-    this.#flush = undefined;
     const batch = this.#batch;
     const bytes = this.#batchBytes;
     if (bytes === 0 || this.#ws.readyState !== this.#ws.OPEN) return;
@@ -194,8 +203,6 @@ export class WsConnection implements Connection {
   }
 
   #dropBatch(): void {
-    if (this.#flush !== undefined) clearImmediate(this.#flush);
-    this.#flush = undefined;
     this.#batch = [];
     this.#batchBytes = 0;
   }
