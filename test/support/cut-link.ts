@@ -24,9 +24,10 @@ export class CutLink {
   #cut: Cut | undefined;
   #isHole = false;
 
-  constructor(runtime: Runtime, cut?: Cut) {
+  /** @param name what the far end calls the near one */
+  constructor(runtime: Runtime, cut?: Cut, name: string = "link") {
     const [near, nearMiddle] = connectionPair(runtime, { names: ["near", "link"] });
-    const [far, farMiddle] = connectionPair(runtime, { names: ["far", "link"] });
+    const [far, farMiddle] = connectionPair(runtime, { names: ["far", name] });
     this.near = near;
     this.far = far;
     this.#cut = cut;

@@ -9,6 +9,7 @@ import type { Metadata, StreamOpener } from "../../tunnel/request.ts";
 import type { Runtime } from "../../tunnel/runtime.ts";
 import type { SlowReaderPolicy } from "../../tunnel/slow-readers.ts";
 import type { PongOptions } from "./options.ts";
+import { type PoolLink, refusalOf } from "./pool-link.ts";
 import { PongSession } from "./session.ts";
 
 /** How a local keeps its connections. */
@@ -92,6 +93,7 @@ export class PongClient implements StreamOpener {
     { signal }: { readonly signal: AbortSignal; readonly metadata: Metadata },
   ): Promise<Connection> {
     signal.throwIfAborted();
+    if (this.#isClosed) throw new TunnelError("ERR_SHUTDOWN", "tunnel is closing");
     const link = this.#freeLink();
     if (link !== undefined) return await this.#openOn(link, target, signal);
     return await this.#openWhenUp(target, signal);
@@ -152,7 +154,6 @@ export class PongClient implements StreamOpener {
   }
 
   #openWhenUp(target: Target, signal: AbortSignal): Promise<Connection> {
-    if (this.#isClosed) throw new TunnelError("ERR_SHUTDOWN", "tunnel is closing");
     const { name, runtime } = this.#options;
     return new Promise((resolve, reject) => {
       const settle = (act: () => void): void => {
@@ -228,7 +229,8 @@ export class PongClient implements StreamOpener {
     try {
       const connection = await dialer.dial({ signal });
       this.#dialMs = runtime.clock.now() - startedAt;
-      this.#addLink(connection);
+      if (this.#isClosed) connection.close();
+      else this.#addLink(connection);
     } catch (thrown) {
       if (!this.#isClosed) this.#failed(toTunnelError(thrown, "ERR_TUNNEL_DOWN", "dial"));
     }
@@ -238,7 +240,6 @@ export class PongClient implements StreamOpener {
     const { runtime, clientId, session: options, slowReaders, logger, name } = this.#options;
     const session = new PongSession({ side: "local", clientId }, options);
     const now = runtime.clock.now();
-    let isProven = false;
     const driver: MuxDriver = new MuxDriver({
       connection,
       session,
@@ -246,8 +247,6 @@ export class PongClient implements StreamOpener {
       system: "pong",
       slowReaders,
       onReady: (description) => {
-        isProven = true;
-        this.#failures = 0;
         logger.debug("peer known", { tunnel: name, peerKind: description });
         this.#report();
       },
@@ -255,9 +254,17 @@ export class PongClient implements StreamOpener {
         this.#scheduleIdle(link);
         if (this.#waiting.size > 0) this.#serveWaiting();
       },
-      onClose: (error) => this.#linkClosed(link, error, isProven),
+      onClose: (error) => this.#linkClosed(link, error),
     });
-    const link: PoolLink = { driver, session, bornAt: now, idle: undefined, refusal: undefined };
+    const link: PoolLink = {
+      driver,
+      session,
+      bornAt: now,
+      proof: runtime.clock.schedule(PROVEN_AFTER_MS, () => (this.#failures = 0)),
+      idle: undefined,
+      isRetired: false,
+      refusal: undefined,
+    };
     this.#links.add(link);
     this.#lastError = undefined;
     logger.info("tunnel up", { tunnel: name, peer: connection.info.peer, links: this.#links.size });
@@ -265,22 +272,20 @@ export class PongClient implements StreamOpener {
     this.#scheduleIdle(link);
   }
 
-  #linkClosed(link: PoolLink, error: TunnelError | undefined, isProven: boolean): void {
+  #linkClosed(link: PoolLink, error: TunnelError | undefined): void {
+    link.proof.cancel();
     link.idle?.cancel();
     this.#links.delete(link);
     if (this.#isClosed) return;
     const { runtime, logger, name } = this.#options;
-    const livedMs = runtime.clock.now() - link.bornAt;
-    if (!isProven && livedMs < REFUSED_WITHIN_MS) {
-      // Pong answers nothing to a wrong id; a quick end without a word is all there is to see.
-      const text = `peer closed the connection ${Math.round(livedMs)} ms after our header`;
-      const hint =
-        "check the client id in the URL, and that the peer speaks pong on this transport";
-      link.refusal = new NetworkError("ERR_AUTH", text, { cause: error, hint });
+    const livedMs = Math.round(runtime.clock.now() - link.bornAt);
+    if (livedMs < PROVEN_AFTER_MS && !link.isRetired) {
+      // Whatever the peer said before: to dial again at once would hammer it.
+      link.refusal = refusalOf(link.session, livedMs, error);
       this.#failed(link.refusal);
       return;
     }
-    const reason = error?.message ?? "peer ended the connection";
+    const reason = link.isRetired ? "no longer needed" : (error?.message ?? "peer ended it");
     logger[error === undefined ? "info" : "warn"]("tunnel connection ended", {
       tunnel: name,
       reason,
@@ -318,7 +323,7 @@ export class PongClient implements StreamOpener {
   #scheduleIdle(link: PoolLink): void {
     link.idle?.cancel();
     link.idle = undefined;
-    if (link.driver.streamCount > 0) return;
+    if (link.driver.streamCount > 0 || !this.#links.has(link)) return;
     const { clock } = this.#options.runtime;
     const { idleMs, maxAgeMs } = this.#pool;
     const ageLeftMs = Math.max(0, link.bornAt + maxAgeMs - clock.now());
@@ -332,23 +337,18 @@ export class PongClient implements StreamOpener {
     const isSpent = !this.#isUsable(link);
     const usable = Array.from(this.#links).filter((other) => this.#isUsable(other)).length;
     const isSurplus = this.#pool.idleMs > 0 && usable > this.#pool.spare;
-    if (isSpent || isSurplus) link.driver.close();
-    else this.#scheduleIdle(link);
+    if (isSpent || isSurplus) {
+      link.isRetired = true;
+      link.driver.close();
+    } else {
+      this.#scheduleIdle(link);
+    }
     this.#replenish();
   }
 
   #report(): void {
     this.#options.onStatus?.(this.status());
   }
-}
-
-interface PoolLink {
-  readonly driver: MuxDriver;
-  readonly session: PongSession;
-  readonly bornAt: number;
-  idle: Timer | undefined;
-  /** Why the peer ended it before it was of any use. */
-  refusal: TunnelError | undefined;
 }
 
 interface Waiter {
@@ -367,8 +367,8 @@ const DEFAULT_POOL: PongPoolOptions = {
   backoff: DEFAULT_BACKOFF,
 };
 
-/** A connection that ends this soon without a word was refused. */
-const REFUSED_WITHIN_MS = 3000;
+/** A connection that ends before was of no use, and the next one is not dialled at once. */
+const PROVEN_AFTER_MS = 3000;
 
 /** How often a closing client looks whether the streams are done. */
 const DRAIN_POLL_MS = 50;

@@ -32,6 +32,7 @@ export class PongSession implements MuxSession {
   readonly #streams: PongStreams;
   readonly #keepalive: Keepalive;
   #isClosed = false;
+  #hasHeard = false;
   #nextStreamId = 1;
   #startedAt = 0;
   /** When a peer that stays silent about itself is taken for a pong-go. */
@@ -86,8 +87,14 @@ export class PongSession implements MuxSession {
     return this.#keepalive.rttMs;
   }
 
+  /** Whether the peer ever said anything. */
+  get hasHeard(): boolean {
+    return this.#hasHeard;
+  }
+
   receive(chunk: Uint8Array, now: number): Step<MuxEvent> {
     if (this.#isClosed) return EMPTY_STEP;
+    this.#hasHeard = true;
     this.#keepalive.heard(now);
     try {
       for (const frame of this.#decoder.decode(chunk)) {
