@@ -141,6 +141,7 @@ export class PongServer {
       slowReaders,
       onReady: (description) => log.debug("peer known", { peerKind: description }),
       onRequest: (stream, target, signal) => {
+        if (this.#isClosing) return stream.reset(new TunnelError("ERR_SHUTDOWN", "shutting down"));
         const { peer: source } = connection.info;
         const metadata = { inbound: name, source, user };
         this.#options.onRequest(toRequest(link, stream, { target, metadata, signal }));
