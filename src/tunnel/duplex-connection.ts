@@ -165,10 +165,10 @@ export class DuplexConnection implements Connection {
     this.#inFlightBytes += this.#batchBytes;
     this.#batch = [];
     this.#batchBytes = 0;
-    this.#duplex.cork();
+    if (last > 0) this.#duplex.cork();
     for (let at = 0; at < last; at++) this.#duplex.write(batch[at]);
     this.#duplex.write(batch[last], this.#onWritten);
-    this.#duplex.uncork();
+    if (last > 0) this.#duplex.uncork();
   }
 
   readonly #onWritten = (): void => {
