@@ -46,6 +46,7 @@ export class PongEnd {
     const role = side === "local" ? { side, clientId: new Uint8Array(16).fill(0xc1) } : { side };
     this.#headerMissing = side === "local" ? HEADER_BYTES : 0;
     this.session = new PongSession(role, {
+      idleMs: 0, // tests of streams let hours pass; those of idle connections say when to end
       ...options,
       limits: { ...PONG_DEFAULTS.limits, ...limits },
     });

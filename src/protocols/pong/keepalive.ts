@@ -16,6 +16,11 @@ export class Keepalive {
     return this.#rttMs;
   }
 
+  /** When the peer was last heard. */
+  get lastHeardAt(): number {
+    return this.#lastHeardAt;
+  }
+
   /** Quiet time so far, ms. */
   quietMs(now: number): number {
     return now - this.#lastHeardAt;

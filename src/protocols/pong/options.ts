@@ -34,6 +34,8 @@ export interface PongOptions {
   readonly helloWaitMs: number;
   /** How long the answer to an application waits for a sign of life from the target, toward peers that never confirm a dial; 0: answer at once. @default 0 */
   readonly holdMs: number;
+  /** A remote ends a connection on which nothing was said for this long and no stream lives, unless the peer is a Sluice, which keeps its own; 0: never. @default 120000 */
+  readonly idleMs: number;
   readonly limits: PongLimits;
 }
 
@@ -44,6 +46,7 @@ export const PONG_DEFAULTS: PongOptions = {
   keepaliveMs: 15_000,
   helloWaitMs: 1000,
   holdMs: 0,
+  idleMs: 120_000,
   limits: {
     maxStreams: 1024,
     initialWindowBytes: 256 * 1024,

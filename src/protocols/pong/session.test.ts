@@ -639,6 +639,29 @@ describe("the pong keepalive between two Sluice ends", () => {
   });
 });
 
+describe("an idle pong connection", () => {
+  test("is ended by a remote whose peer says nothing and has no streams", () => {
+    const remote = new PongEnd("remote", { idleMs: 5_000 }).start();
+    remote.pass(4_999);
+    assert.deepEqual(remote.events(), []);
+    remote.pass(1);
+    assert.deepEqual(remote.events(), ["over"]);
+    assert.equal(remote.session.deadline, undefined);
+  });
+
+  test("is kept while a stream lives, between two Sluice ends, by a local, and when told so", () => {
+    const busy = new PongEnd("remote", { idleMs: 5_000 }).start();
+    busy.hear("connect", 1, hex("01 7f000001 0050"));
+    const { remote } = connected({ keepaliveMs: 0 }, { keepaliveMs: 0, idleMs: 5_000 });
+    const local = new PongEnd("local", { extensions: false, idleMs: 5_000 }).start();
+    const patient = new PongEnd("remote", { idleMs: 0 }).start();
+    for (const end of [busy, remote, local, patient]) {
+      end.pass(1e6);
+      assert.ok(!end.events().includes("over"));
+    }
+  });
+});
+
 /** Two ends that know each other, quiet. */
 function connected(
   localOptions: ConstructorParameters<typeof PongEnd>[1] = {},

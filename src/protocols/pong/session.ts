@@ -67,7 +67,8 @@ export class PongSession implements MuxSession {
   }
 
   get deadline(): number | undefined {
-    return earliest(this.#helloDeadline, this.#keepaliveDeadline, this.#streams.deadline);
+    const { deadline } = this.#streams;
+    return earliest(this.#helloDeadline, this.#keepaliveDeadline, this.#idleDeadline, deadline);
   }
 
   get streamCount(): number {
@@ -127,6 +128,7 @@ export class PongSession implements MuxSession {
     if (this.#keepaliveDeadline !== undefined && this.#keepaliveDeadline <= now) {
       this.#keepAlive(now);
     }
+    if (this.#idleDeadline !== undefined && this.#idleDeadline <= now) this.#close(undefined);
     return this.#out.step();
   }
 
@@ -313,6 +315,15 @@ export class PongSession implements MuxSession {
   /** Asked anew after each frame, which may have closed the session. */
   #isOver(): boolean {
     return this.#isClosed;
+  }
+
+  /** As both ends of pong-go do. A Sluice keeps its connections, and proves by pings that it lives. */
+  get #idleDeadline(): number | undefined {
+    const { idleMs } = this.#options;
+    if (this.#role.side === "local" || this.#peer.kind === "sluice" || this.#isClosed)
+      return undefined;
+    if (idleMs === 0 || this.#streams.size > 0) return undefined;
+    return this.#keepalive.lastHeardAt + idleMs;
   }
 
   get #speaksExtensions(): boolean {
