@@ -114,7 +114,7 @@ async function latency(way: Way, ask: Ask, note: Note): Promise<void> {
   const { port } = way;
   const opens = await ask({ kind: "open", port, ms: OPEN_MS, parallel: 32 });
   note(way, "open", opens.opensPerSecond ?? 0);
-  const echoes = await ask({ kind: "echo", port, count: 5000 });
+  const echoes = await ask({ kind: "echo", port, count: 10_000 });
   note(way, "echo.p50", echoes.p50 ?? 0);
   note(way, "echo.p99", echoes.p99 ?? 0);
 }
