@@ -5,6 +5,7 @@ import { SlabPool } from "../bytes/slab-pool.ts";
 import { ManualClock } from "../clock/manual-clock.ts";
 import { NetworkError, type TunnelError } from "../errors.ts";
 import { DuplexConnection } from "./duplex-connection.ts";
+import { Inbox } from "./inbox.ts";
 import type { Runtime } from "./runtime.ts";
 
 describe("duplex connection", () => {
@@ -179,6 +180,38 @@ describe("duplex connection", () => {
     assert.equal(clock.pending, 0);
   });
 
+  test("can be closed when its stream is gone and its reader is behind", async () => {
+    const { stream, inbox, connection, seen } = openSource();
+    inbox.deliver(bytes("unread"));
+    inbox.end();
+    stream.destroy();
+    await turn();
+    assert.deepEqual(seen, []);
+    connection.close();
+    assert.deepEqual(seen, ["close"]);
+    connection.resume();
+    assert.deepEqual(seen, ["close"]);
+  });
+
+  test("closes when its stream fails and goes on, as TLS does after an alert", async () => {
+    const { connection, sink, seen, errors } = open();
+    connection.resume();
+    sink.emit("error", Object.assign(new Error("alert"), { code: "ERR_SSL_ALERT" }));
+    sink.push(null);
+    await turn();
+    assert.equal(sink.destroyed, true);
+    assert.deepEqual(seen, ["close"]);
+    assert.match(errors[0]?.message ?? "", /ERR_SSL_ALERT/);
+  });
+
+  test("lets its maker explain a failure", async () => {
+    const { stream, connection, errors } = openSource();
+    stream.destroy(new Error("boom"));
+    await turn();
+    assert.equal(errors[0], GONE);
+    connection.close();
+  });
+
   test("reports a stream that was gone before it came", async () => {
     const stream = new PassThrough();
     stream.destroy();
@@ -257,6 +290,39 @@ function open(stream: Duplex = new Sink()): {
     },
   });
   return { connection, sink, clock, runtime, seen, errors };
+}
+
+/** A connection whose bytes do not come as `data` events, and whose every failure is explained. */
+function openSource(): {
+  stream: PassThrough;
+  inbox: Inbox;
+  connection: DuplexConnection;
+  seen: string[];
+  errors: (TunnelError | undefined)[];
+} {
+  const stream = new PassThrough();
+  const seen: string[] = [];
+  const errors: (TunnelError | undefined)[] = [];
+  let inbox = new Inbox();
+  const connection = new DuplexConnection(stream, {
+    runtime: { clock: new ManualClock(), random: () => 0.5, slabs: new SlabPool(1024) },
+    info: { transport: "test", local: "local:1", peer: "peer:1" },
+    explain: () => GONE,
+    source: (given) => {
+      inbox = given;
+      return () => {};
+    },
+  });
+  connection.attach({
+    onData: (chunk) => void seen.push(Buffer.from(chunk).toString()),
+    onEnd: () => void seen.push("end"),
+    onDrain: () => void seen.push("drain"),
+    onClose: (error) => {
+      seen.push("close");
+      errors.push(error);
+    },
+  });
+  return { stream, inbox, connection, seen, errors };
 }
 
 function bytes(text: string): Uint8Array {

@@ -16,6 +16,8 @@ export interface DuplexConnectionOptions {
   readonly source?: ((inbox: Inbox) => () => void) | undefined;
   /** Ends the stream hard. @default `duplex.destroy()` */
   readonly destroy?: (() => void) | undefined;
+  /** Puts a failure of the stream into better words than its bare code; `undefined`: it cannot. */
+  readonly explain?: ((cause: Error) => TunnelError | undefined) | undefined;
 }
 
 /**
@@ -59,7 +61,8 @@ export class DuplexConnection implements Connection {
     }
     duplex.on("end", () => this.#inbox.end());
     duplex.on("error", (cause) => {
-      this.#error ??= connectionError(cause, this.info);
+      this.#error ??= options.explain?.(cause) ?? connectionError(cause, this.info);
+      duplex.destroy(); // TLS goes on after an alert, and would never close
     });
     duplex.on("close", () => this.#onClosed());
     if (duplex.destroyed) setImmediate(() => this.#onClosed());
@@ -112,7 +115,10 @@ export class DuplexConnection implements Connection {
   }
 
   close(): void {
-    if (this.#state === "closed") return;
+    if (this.#state === "closed") {
+      this.#inbox.discard(); // it ended in order before, and its reader was behind
+      return;
+    }
     this.finish();
     this.#state = "closed";
     if (this.#duplex.destroyed) return;

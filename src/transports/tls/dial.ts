@@ -7,7 +7,8 @@ import { NetworkError, toTunnelError, TunnelError } from "../../errors.ts";
 import type { Connection } from "../../tunnel/connection.ts";
 import { DuplexConnection } from "../../tunnel/duplex-connection.ts";
 import { connectSocket, type TcpDialOptions } from "../tcp/dial.ts";
-import { spkiPin, type TlsClientOptions, tlsError, toPem } from "./tls-options.ts";
+import { resetTls } from "./raw-socket.ts";
+import { isTlsFailure, spkiPin, type TlsClientOptions, tlsError, toPem } from "./tls-options.ts";
 
 /** Where and how to dial. */
 export interface TlsDialOptions extends TcpDialOptions {
@@ -36,14 +37,17 @@ export function tlsConnection(
 ): Connection {
   socket.setNoDelay(true);
   if (keepaliveMs > 0) socket.setKeepAlive(true, keepaliveMs);
+  const peer = formatHostPort(socket.remoteAddress ?? "-", socket.remotePort ?? 0);
   return new DuplexConnection(socket, {
     runtime,
     info: {
       transport: "tls",
       local: formatHostPort(socket.localAddress ?? "-", socket.localPort ?? 0),
-      peer: formatHostPort(socket.remoteAddress ?? "-", socket.remotePort ?? 0),
+      peer,
     },
-    destroy: () => void socket.destroy(),
+    destroy: () => resetTls(socket),
+    // What a peer says in alerts comes after the handshake too: of our certificate, in TLS 1.3.
+    explain: (cause) => (isTlsFailure(cause) ? tlsError(cause, peer) : undefined),
   });
 }
 
@@ -95,13 +99,12 @@ export async function connectTls(options: TlsDialOptions): Promise<tls.TLSSocket
     const onError = (cause: Error): void => fail(tlsError(cause, peer));
     const onSecure = (): void => {
       const certificate = socket.getPeerX509Certificate();
-      if (pins !== undefined && settings.insecure !== true) {
+      if (pins !== undefined) {
         const actual = certificate === undefined ? "" : spkiPin(certificate);
         if (!pins.includes(actual)) {
           const hint = `if the change is expected, set pin=${encodeURIComponent(actual)}`;
-          fail(
-            new TunnelError("ERR_TLS", `${peer}: the server's key is not the pinned one`, { hint }),
-          );
+          const text = `${peer}: tls handshake: the server's key is not the pinned one`;
+          fail(new TunnelError("ERR_TLS", text, { hint }));
           return;
         }
       }

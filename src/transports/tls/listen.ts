@@ -1,8 +1,12 @@
+import type net from "node:net";
 import tls from "node:tls";
-import { ConfigError } from "../../errors.ts";
+import { formatHostPort } from "../../address/target.ts";
+import type { Timer } from "../../clock/clock.ts";
+import { ConfigError, NetworkError, TunnelError } from "../../errors.ts";
 import type { Listener, OnConnection } from "../../tunnel/connection.ts";
 import { listenSockets, type TcpListenOptions } from "../tcp/listen.ts";
 import { tlsConnection } from "./dial.ts";
+import { rawSocketOf } from "./raw-socket.ts";
 import { tlsError, toPem } from "./tls-options.ts";
 
 /** Certificate and key of a listening end, PEM. */
@@ -40,26 +44,85 @@ export async function listenTlsSockets(
   options: TlsListenOptions,
   onSocket: (socket: tls.TLSSocket) => void,
 ): Promise<Listener> {
-  const { tls: settings, handshakeTimeoutMs = 10_000, onHandshakeError } = options;
-  const server = createTlsServer(settings, handshakeTimeoutMs);
-  server.on("secureConnection", onSocket);
-  server.on("tlsClientError", (error, socket) => {
-    const peer = `${socket.remoteAddress ?? "-"}:${socket.remotePort ?? 0}`;
-    onHandshakeError?.(tlsError(error, peer), peer);
+  const server = createTlsServer(options.tls);
+  const handshakes = new WeakMap<net.Socket, PendingHandshake>();
+  server.on("secureConnection", (socket) => {
+    const raw = rawSocketOf(socket);
+    if (raw !== undefined) handshakes.get(raw)?.settle();
+    onSocket(socket);
   });
-  return await listenSockets(options, (socket) => {
-    socket.on("error", () => {}); // the TLS server reports it
-    server.emit("connection", socket);
+  server.on("tlsClientError", (error, socket) => {
+    const raw = rawSocketOf(socket);
+    const verdict: unknown = socket.authorizationError; // a code, or null
+    const code = typeof verdict === "string" ? verdict : undefined;
+    if (raw !== undefined) handshakes.get(raw)?.fail(error, code);
+    socket.destroy();
+  });
+  return await listenSockets(options, (raw) => {
+    handshakes.set(raw, new PendingHandshake(raw, options));
+    server.emit("connection", raw);
   });
 }
 
-function createTlsServer(settings: TlsServerOptions, handshakeTimeoutMs: number): tls.Server {
+/** One handshake, from the accepted socket to its end. */
+class PendingHandshake {
+  readonly #raw: net.Socket;
+  readonly #onError: TlsListenOptions["onHandshakeError"];
+  /** Asked before it is gone. */
+  readonly #peer: string;
+  readonly #timer: Timer;
+  #isSettled = false;
+
+  constructor(raw: net.Socket, options: TlsListenOptions) {
+    const { runtime, handshakeTimeoutMs = 10_000, onHandshakeError } = options;
+    this.#raw = raw;
+    this.#onError = onHandshakeError;
+    this.#peer = formatHostPort(raw.remoteAddress ?? "-", raw.remotePort ?? 0);
+    // All of it, not one read: dripping bytes does not stretch it.
+    this.#timer = runtime.clock.schedule(handshakeTimeoutMs, () => {
+      const text = `${this.#peer}: tls handshake not complete within ${handshakeTimeoutMs} ms`;
+      this.#failed(new NetworkError("ERR_HANDSHAKE_TIMEOUT", text));
+    });
+    raw.on("error", (error) => this.fail(error));
+    // What TLS has to say of it comes a little later.
+    raw.on("close", () => setImmediate(() => this.fail(LEFT)));
+  }
+
+  settle(): void {
+    this.#isSettled = true;
+    this.#timer.cancel();
+  }
+
+  /** @param verdict what is wrong with the client's certificate, if that is it */
+  fail(error: Error, verdict?: string): void {
+    if (verdict === undefined) {
+      this.#failed(tlsError(error, this.#peer));
+      return;
+    }
+    const why = verdict.toLowerCase().replaceAll("_", " ");
+    const text = `${this.#peer}: tls handshake: the client's certificate is refused: ${why}`;
+    const hint = "give the client a certificate of this CA with cert= and key=";
+    this.#failed(new TunnelError("ERR_TLS", text, { cause: error, hint }));
+  }
+
+  #failed(error: TunnelError): void {
+    if (this.#isSettled) return;
+    this.settle();
+    this.#raw.destroySoon();
+    this.#onError?.(error, this.#peer);
+  }
+}
+
+function createTlsServer(settings: TlsServerOptions): tls.Server {
   try {
+    // Node takes nothing for no certificate at all, and then fails every handshake.
+    for (const part of [settings.cert, settings.key])
+      if (part.length === 0) throw new Error("empty");
     return tls.createServer({
       cert: toPem(settings.cert),
       key: toPem(settings.key),
       minVersion: "TLSv1.2",
-      handshakeTimeout: handshakeTimeoutMs,
+      handshakeTimeout: NEVER_MS, // ours covers the whole handshake, not one silence
       allowHalfOpen: true,
       ...(settings.ca === undefined ? {} : { ca: toPem(settings.ca), requestCert: true }),
       ...(settings.alpn === undefined ? {} : { ALPNProtocols: [...settings.alpn] }),
@@ -72,3 +135,8 @@ function createTlsServer(settings: TlsServerOptions, handshakeTimeoutMs: number)
     });
   }
 }
+
+/** A client that closed before its handshake was done. */
+const LEFT: Error = Object.assign(new Error("closed"), { code: "ECONNRESET" });
+
+const NEVER_MS = 2 ** 31 - 1;

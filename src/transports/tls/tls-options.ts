@@ -12,7 +12,7 @@ export interface TlsClientOptions {
   readonly key?: string | Uint8Array | undefined;
   /** SHA-256 of public keys (SPKI), base64: only these are accepted, whoever signed them. */
   readonly pins?: readonly string[] | undefined;
-  /** Accepts any certificate. Loud. */
+  /** Accepts any certificate; pins hold all the same. Loud. */
   readonly insecure?: boolean | undefined;
   readonly alpn?: readonly string[] | undefined;
 }
@@ -39,7 +39,16 @@ export function tlsError(cause: unknown, peer: string): TunnelError {
   return new TunnelError("ERR_TLS", `${peer}: tls handshake: ${text}`, { cause, hint: known?.[1] });
 }
 
+/** Whether a failure is TLS's own, or only that of the connection below. */
+export function isTlsFailure(cause: Error): boolean {
+  return "code" in cause && String(cause.code).startsWith("ERR_SSL_");
+}
+
+const SHOW = "show one that the server's CA signed with cert=file:… and key=file:…";
+
 const TRUST = "give its CA with ca=file:ca.pem, or its key with pin=";
+
+const NO_TLS = ["the peer does not speak TLS", "check the port and the transport"] as const;
 
 const TLS_ERRORS: Readonly<Record<string, readonly [string, string] | undefined>> = {
   DEPTH_ZERO_SELF_SIGNED_CERT: ["the certificate is self-signed", TRUST],
@@ -53,9 +62,13 @@ const TLS_ERRORS: Readonly<Record<string, readonly [string, string] | undefined>
     "dial the name in the certificate, or set sni= to it",
   ],
   ECONNRESET: ["the peer closed the connection", "check that this port speaks TLS"],
-  ERR_SSL_WRONG_VERSION_NUMBER: ["the peer does not speak TLS", "check the port and the transport"],
-  ERR_SSL_PACKET_LENGTH_TOO_LONG: [
-    "the peer does not speak TLS",
-    "check the port and the transport",
-  ],
+  ERR_SSL_WRONG_VERSION_NUMBER: NO_TLS,
+  ERR_SSL_PACKET_LENGTH_TOO_LONG: NO_TLS,
+  ERR_SSL_HTTP_REQUEST: NO_TLS,
+  ERR_SSL_HTTPS_PROXY_REQUEST: NO_TLS,
+  ERR_SSL_UNEXPECTED_MESSAGE: NO_TLS,
+  ERR_SSL_BAD_RECORD_TYPE: NO_TLS,
+  ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE: ["the client's certificate is missing", SHOW],
+  ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED: ["the server wants a client certificate", SHOW],
+  ERR_SSL_TLSV1_ALERT_UNKNOWN_CA: ["the peer does not trust our certificate's CA", SHOW],
 };
