@@ -59,12 +59,13 @@ async function measure(everything: AsyncDisposableStack): Promise<Report> {
     const key = `${way.system}/${way.transport}/${metric}`;
     seen.set(key, [...(seen.get(key) ?? []), value]);
   };
+  // First, while the heaps are small: afterwards the streams would fit into what is there already.
+  for (const way of [pipes, ...ways]) note(way, "memory.idleStream", await idleMemory(way, order));
   const rounds = Math.max(1, Number(flags.rounds));
   for (let round = 0; round < rounds; round++) {
     for (const way of [pipes, ...ways]) await throughput(way, order, note);
     for (const way of [direct, ...ways]) await latency(way, order, note);
   }
-  for (const way of [pipes, ...ways]) note(way, "memory.idleStream", await idleMemory(way, order));
   const value = (way: Way, metric: string): number =>
     median(seen.get(`${way.system}/${way.transport}/${metric}`) ?? []);
   const rows = ways.flatMap((way) =>
