@@ -255,6 +255,20 @@ export function testConnectionCompliance(
       });
     }
 
+    for (const first of ["a", "b"] as const) {
+      test(`can be reset in the turn of its finish, ${first} first`, async () => {
+        await using pair = await connect();
+        const [one, two] = start({ a: pair[first], b: pair[first === "a" ? "b" : "a"] });
+        one.connection.write([Buffer.from("x")]);
+        await two.received(1);
+        one.connection.finish();
+        one.connection.reset(new NetworkError("ERR_TUNNEL_LOST", "the other leg is gone"));
+        await one.closed();
+        assert.deepEqual(one.events, ["close ERR_TUNNEL_LOST"]);
+        await two.until(() => two.events.length > 0);
+      });
+    }
+
     test("names both ends", async () => {
       await using pair = await connect();
       for (const { info } of [pair.a, pair.b]) {

@@ -5,6 +5,7 @@ import type { Connection } from "../../tunnel/connection.ts";
 import { DuplexConnection } from "../../tunnel/duplex-connection.ts";
 import type { Runtime } from "../../tunnel/runtime.ts";
 import { BulkReader } from "./bulk-reader.ts";
+import { resetSocket } from "./reset-socket.ts";
 
 /** Options of every TCP socket of ours. */
 export interface TcpSocketOptions {
@@ -44,7 +45,7 @@ export function tcpConnection(
       },
       peer: endpoint(socket.remoteAddress, socket.remotePort),
     },
-    destroy: () => (isTcp ? socket.resetAndDestroy() : socket.destroy()),
+    destroy: () => resetSocket(socket),
     source:
       reader === undefined
         ? undefined

@@ -1,5 +1,7 @@
 import net from "node:net";
-import type tls from "node:tls";
+import tls from "node:tls";
+import type { Duplex } from "node:stream";
+import { afterShutdown, resetSocket } from "../tcp/reset-socket.ts";
 
 /**
  * The socket below a TLS socket. Node has no documented way to it; `undefined` when its internals
@@ -17,11 +19,19 @@ export function rawSocketOf(socket: tls.TLSSocket): net.Socket | undefined {
  * destroyed, which destroys what is below it, and that is told to reset when its turn comes.
  */
 export function resetTls(socket: tls.TLSSocket): void {
-  const raw = rawSocketOf(socket);
-  // The system refuses a reset while a shutdown is under way, and a Unix socket has none.
-  const isShuttingDown = socket.writableEnded && !socket.writableFinished;
-  if (raw?.remoteAddress !== undefined && !raw.destroyed && !isShuttingDown) {
-    Object.assign(raw, { resetAndClosing: true });
-  }
-  socket.destroy();
+  afterShutdown(socket, () => {
+    const raw = rawSocketOf(socket);
+    // A Unix socket has no reset.
+    if (raw?.remoteAddress !== undefined && !raw.destroyed) {
+      Object.assign(raw, { resetAndClosing: true });
+    }
+    socket.destroy();
+  });
+}
+
+/** The same for whatever a layer above TLS and TCP runs on. */
+export function resetDuplex(duplex: Duplex): void {
+  if (duplex instanceof tls.TLSSocket) resetTls(duplex);
+  else if (duplex instanceof net.Socket) resetSocket(duplex);
+  else duplex.destroy();
 }
