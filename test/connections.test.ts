@@ -21,9 +21,6 @@ import type { Runtime } from "../src/tunnel/runtime.ts";
 import { type ConnectedPair, testConnectionCompliance } from "./compliance/connection.ts";
 import { skipWithout } from "./support/which.ts";
 
-/** They carry links, and a link that ends under its streams resets them, however it ended. */
-const HIDES_RESETS = { showsResets: false };
-
 // TCP and Unix sockets run the same suite in src/transports/tcp/tcp.test.ts.
 
 describe("a pair in memory", () => {
@@ -69,7 +66,7 @@ describe("over certificates", { skip: skipWithout("openssl") }, () => {
           (shared, take) => listenWs({ at: LOOPBACK, runtime: shared, tls }, take),
           (shared, to) => dialWs({ to, runtime: shared, secure: true, tls: { ca: tls.cert } }),
         ),
-      { ...HIDES_RESETS, halfCloses: false },
+      { halfCloses: false },
     );
   });
 });
@@ -81,7 +78,7 @@ describe("a ws connection", () => {
         (shared, take) => listenWs({ at: LOOPBACK, runtime: shared }, take),
         (shared, to) => dialWs({ to, runtime: shared, secure: false }),
       ),
-    { ...HIDES_RESETS, halfCloses: false },
+    { halfCloses: false },
   );
 });
 

@@ -6,7 +6,7 @@ import { NetworkError, toTunnelError, TunnelError } from "../../errors.ts";
 import type { Connection } from "../../tunnel/connection.ts";
 import { connectSocket } from "../tcp/dial.ts";
 import { connectTls, type TlsDialOptions } from "../tls/dial.ts";
-import { WsConnection } from "./ws-connection.ts";
+import { OWN_CLOSE, WsConnection } from "./ws-connection.ts";
 
 /** Where and how to dial. */
 export interface WsDialOptions extends TlsDialOptions {
@@ -47,6 +47,7 @@ export async function dialWs(options: WsDialOptions): Promise<Connection> {
       perMessageDeflate: false,
       followRedirects: false,
       maxPayload: MAX_MESSAGE_BYTES,
+      ...OWN_CLOSE,
       headers: { "User-Agent": "Go-http-client/1.1", ...options.headers },
     });
     const fail = (error: Error): void => {
@@ -57,8 +58,11 @@ export async function dialWs(options: WsDialOptions): Promise<Connection> {
       reject(error);
     };
     const onAbort = (): void => fail(toTunnelError(aborted.reason, "ERR_ABORTED", peer));
-    const onError = (cause: Error): void =>
-      fail(toTunnelError(cause, "ERR_TUNNEL_DOWN", `${peer}: websocket upgrade`));
+    const onError = (cause: Error): void => {
+      const text = `${peer}: websocket upgrade: ${cause.message}`;
+      const hint = "check that this port speaks WebSocket";
+      fail(new NetworkError("ERR_TUNNEL_DOWN", text, { cause, hint }));
+    };
     if (aborted.aborted) return onAbort();
     aborted.addEventListener("abort", onAbort, { once: true });
     ws.once("error", onError);

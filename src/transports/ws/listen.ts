@@ -1,11 +1,14 @@
 import http from "node:http";
 import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import { WebSocketServer } from "ws";
 import { formatHostPort } from "../../address/target.ts";
+import type { Timer } from "../../clock/clock.ts";
+import { type ErrorCode, NetworkError } from "../../errors.ts";
 import type { Listener, OnConnection } from "../../tunnel/connection.ts";
 import { listenSockets, type TcpListenOptions } from "../tcp/listen.ts";
 import { listenTlsSockets, type TlsListenOptions } from "../tls/listen.ts";
-import { WsConnection } from "./ws-connection.ts";
+import { OWN_CLOSE, WsConnection } from "./ws-connection.ts";
 
 /** Where to listen. */
 export interface WsListenOptions extends TcpListenOptions {
@@ -28,16 +31,14 @@ export async function listenWs(
   onConnection: OnConnection,
 ): Promise<Listener> {
   const { runtime, keepaliveMs, handshakeTimeoutMs = 10_000, tls } = options;
-  const server = http.createServer({
-    requestTimeout: handshakeTimeoutMs,
-    headersTimeout: handshakeTimeoutMs,
-    connectionsCheckingInterval: Math.min(1000, handshakeTimeoutMs),
-    maxHeaderSize: MAX_HEADER_BYTES,
-  });
+  // Its own timeouts work only on ports it listens on itself; ours are in `feed`.
+  const server = http.createServer({ maxHeaderSize: MAX_HEADER_BYTES });
+  const deadlines = new WeakMap<Socket, Timer>();
   const upgrades = new WebSocketServer({
     noServer: true,
     perMessageDeflate: false,
     maxPayload: MAX_MESSAGE_BYTES,
+    ...OWN_CLOSE,
     // RFC 6455 4.2.2: a foreign Origin is a browser somebody else steers. Reference: gorilla's CheckOrigin.
     verifyClient: (
       { origin, req }: { origin: string | undefined; req: http.IncomingMessage },
@@ -54,10 +55,12 @@ export async function listenWs(
   });
   server.on("upgrade", (request, socket: Socket, head) => {
     if (!matchesPath(options.path, request.url)) {
-      socket.end("HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+      socket.write("HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+      socket.destroySoon();
       return;
     }
     upgrades.handleUpgrade(request, socket, head, (ws) => {
+      deadlines.get(socket)?.cancel();
       socket.setNoDelay(true);
       onConnection(
         new WsConnection(ws, {
@@ -73,14 +76,25 @@ export async function listenWs(
       );
     });
   });
+  const peers = new WeakMap<Duplex, string>();
+  const failed = (peer: string, code: ErrorCode, why: string): void => {
+    const error = new NetworkError(code, `${peer}: websocket upgrade${why}`);
+    options.onHandshakeError?.(error, peer);
+  };
   server.on("clientError", (error, socket) => {
-    options.onHandshakeError?.(
-      error,
-      "remoteAddress" in socket ? String(socket.remoteAddress) : "-",
-    );
+    failed(peers.get(socket) ?? "-", "ERR_PROTOCOL", `: ${error.message}`);
     socket.destroy();
   });
   const feed = (socket: Socket): void => {
+    const peer = formatHostPort(socket.remoteAddress ?? "-", socket.remotePort ?? 0);
+    peers.set(socket, peer);
+    // All of the request, not one read: dripping bytes does not stretch it.
+    const deadline = runtime.clock.schedule(handshakeTimeoutMs, () => {
+      failed(peer, "ERR_HANDSHAKE_TIMEOUT", ` not complete within ${handshakeTimeoutMs} ms`);
+      socket.destroy();
+    });
+    deadlines.set(socket, deadline);
+    socket.once("close", () => deadline.cancel());
     socket.on("error", () => {}); // the HTTP server reports it
     server.emit("connection", socket);
     socket.resume();
@@ -96,7 +110,7 @@ function matchesPath(path: string | undefined, url: string | undefined): boolean
 }
 
 function sameHost(origin: string, host: string | undefined): boolean {
-  return URL.canParse(origin) && new URL(origin).host === host;
+  return URL.canParse(origin) && new URL(origin).host === host?.toLowerCase();
 }
 
 /** A peer may fill one message with many frames; more than this it has no reason to. */

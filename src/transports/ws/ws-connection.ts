@@ -5,6 +5,8 @@ import { NetworkError, type TunnelError } from "../../errors.ts";
 import type { Connection, ConnectionHandler, ConnectionInfo } from "../../tunnel/connection.ts";
 import { Inbox } from "../../tunnel/inbox.ts";
 import type { Runtime } from "../../tunnel/runtime.ts";
+import { resetDuplex } from "../tls/raw-socket.ts";
+import { closeError, socketError } from "./close-error.ts";
 
 /** What a {@link WsConnection} is made of. */
 export interface WsConnectionOptions {
@@ -36,6 +38,8 @@ export class WsConnection implements Connection {
   #state: "open" | "finished" | "closed" = "open";
   #needsDrain = false;
   #error: TunnelError | undefined;
+  /** What the socket below failed with; `ws` swallows it. */
+  #socketError: TunnelError | undefined;
   #linger: Timer | undefined;
   #keepalive: Timer | undefined;
   #lastHeardAt: number;
@@ -50,13 +54,18 @@ export class WsConnection implements Connection {
     ws.binaryType = "fragments";
     ws.pause();
     ws.on("message", (data: Buffer[], isBinary: boolean) => this.#onMessage(data, isBinary));
-    ws.on("pong", () => this.#heard());
-    ws.on("ping", () => this.#heard());
     ws.on("error", (cause) => {
       const text = `${this.info.transport} ${this.info.peer}: ${cause.message}`;
       this.#error ??= new NetworkError("ERR_CONNECTION_RESET", text, { cause });
+      // It told the peer why; to wait for the peer's answer is of no use.
+      setImmediate(() => ws.terminate());
     });
-    ws.on("close", () => this.#onClosed());
+    ws.on("close", (code, reason) => this.#onClosed(code, reason));
+    // Half a message is a sign of life too.
+    options.socket.on("data", () => this.#heard());
+    options.socket.on("error", (cause) => {
+      this.#socketError ??= socketError(cause, this.info);
+    });
     this.#armKeepalive();
   }
 
@@ -70,12 +79,12 @@ export class WsConnection implements Connection {
 
   detach(): void {
     this.#inbox.detach();
-    this.#ws.pause();
+    this.#pauseSource();
   }
 
   pause(): void {
     this.#inbox.pause();
-    this.#ws.pause();
+    this.#pauseSource();
   }
 
   resume(): void {
@@ -106,11 +115,14 @@ export class WsConnection implements Connection {
     this.#sendBatch();
     this.#state = "finished";
     this.#ws.close(NORMAL_CLOSURE);
-    this.#linger = this.#runtime.clock.schedule(LINGER_MS, () => this.#ws.terminate());
+    this.#lingerOn(0, this.pendingBytes);
   }
 
   close(): void {
-    if (this.#state === "closed") return;
+    if (this.#state === "closed") {
+      this.#inbox.discard(); // it ended in order before, and its reader was behind
+      return;
+    }
     this.finish();
     this.#state = "closed";
     this.#inbox.discard();
@@ -118,10 +130,30 @@ export class WsConnection implements Connection {
   }
 
   reset(cause: TunnelError): void {
+    if (this.#ws.readyState === this.#ws.CLOSED) {
+      this.#inbox.close(cause); // it ended in order, but what waits for its reader is not wanted
+      return;
+    }
     this.#error ??= cause;
     this.#state = "closed";
     this.#dropBatch();
-    this.#ws.terminate();
+    resetDuplex(this.#socket);
+  }
+
+  #pauseSource(): void {
+    if (this.#inbox.isPaused) this.#ws.pause();
+  }
+
+  /** Waits for the peer's close frame; longer while it still has to take what was written. */
+  #lingerOn(stalledMs: number, pendingBefore: number): void {
+    this.#linger = this.#runtime.clock.schedule(LINGER_MS, () => {
+      const pending = this.pendingBytes;
+      const stalled = pending === pendingBefore ? stalledMs + LINGER_MS : 0;
+      if (pending === 0) this.#ws.terminate();
+      // A cut answer must look cut.
+      else if (stalled >= FLUSH_STALL_MS) resetDuplex(this.#socket);
+      else this.#lingerOn(stalled, pending);
+    });
   }
 
   /** All writes one event causes leave together; waiting for other events would cost latency. */
@@ -134,7 +166,10 @@ export class WsConnection implements Connection {
     });
   }
 
-  /** One message per turn, of as many fragments as there are chunks: nothing is joined by copying. */
+  /**
+   * What was written leaves as fragments of few messages: nothing is joined by copying, and no
+   * message exceeds what any peer takes.
+   */
   #sendBatch(): void {
     const batch = this.#batch;
     const bytes = this.#batchBytes;
@@ -145,16 +180,21 @@ export class WsConnection implements Connection {
     const onSent = (): void => this.#onSent(batch, bytes);
     this.#socket.cork();
     const last = batch.length - 1;
+    let messageBytes = 0;
+    let fragments = 0;
     for (const [index, chunk] of batch.entries()) {
-      let at = 0;
-      for (; chunk.byteLength - at > FRAGMENT_BYTES; at += FRAGMENT_BYTES) {
-        const part = chunk.subarray(at, at + FRAGMENT_BYTES);
-        this.#ws.send(part, { binary: true, compress: false, fin: false });
+      for (let at = 0; at < chunk.byteLength; at += FRAGMENT_BYTES) {
+        const isWhole = chunk.byteLength <= FRAGMENT_BYTES;
+        const part = isWhole ? chunk : chunk.subarray(at, at + FRAGMENT_BYTES);
+        const isLast = index === last && at + FRAGMENT_BYTES >= chunk.byteLength;
+        messageBytes += part.byteLength;
+        fragments++;
+        const isFull = messageBytes >= MESSAGE_BYTES || fragments >= MESSAGE_FRAGMENTS;
+        const options = { binary: true, compress: false, fin: isLast || isFull };
+        if (isFull) messageBytes = fragments = 0;
+        if (isLast) this.#ws.send(part, options, onSent);
+        else this.#ws.send(part, options);
       }
-      const options = { binary: true, compress: false, fin: index === last };
-      const rest = at === 0 ? chunk : chunk.subarray(at);
-      if (index === last) this.#ws.send(rest, options, onSent);
-      else this.#ws.send(rest, options);
     }
     this.#socket.uncork();
   }
@@ -168,7 +208,6 @@ export class WsConnection implements Connection {
   }
 
   #onMessage(fragments: readonly Buffer[], isBinary: boolean): void {
-    this.#lastHeardAt = this.#runtime.clock.now();
     if (!isBinary) {
       const text = `${this.info.peer} sent a text message where only binary ones belong`;
       this.reset(new NetworkError("ERR_PROTOCOL", text));
@@ -207,8 +246,9 @@ export class WsConnection implements Connection {
     this.#batchBytes = 0;
   }
 
-  #onClosed(): void {
+  #onClosed(code: number, reason: Uint8Array): void {
     this.#state = "closed";
+    this.#error ??= closeError(this.#ws, code, { reason, info: this.info }, this.#socketError);
     this.#linger?.cancel();
     this.#keepalive?.cancel();
     this.#dropBatch();
@@ -216,6 +256,9 @@ export class WsConnection implements Connection {
     this.#inbox.close(this.#error);
   }
 }
+
+/** Options for `ws`, which its types lack: it leaves the wait for a close frame to us. */
+export const OWN_CLOSE: { readonly closeTimeout: number } = { closeTimeout: 2 ** 31 - 1 };
 
 const NORMAL_CLOSURE = 1000;
 
@@ -226,10 +269,17 @@ const FLUSH_BYTES = 64 * 1024;
  * the others as they are: of small ones few are copied. pong-go's client cuts at the same size.
  */
 const FRAGMENT_BYTES = 4 * 1024;
+/** Messages are cut behind this much: some peers bound them at a megabyte. */
+const MESSAGE_BYTES = 256 * 1024;
+/** And behind so many fragments: `ws` takes 16384. */
+const MESSAGE_FRAGMENTS = 1024;
 const HIGH_MARK_BYTES = 256 * 1024;
 const LOW_MARK_BYTES = HIGH_MARK_BYTES / 4;
 
 /** How long a finished WebSocket waits for the peer's close frame. */
 const LINGER_MS = 5000;
+
+/** How long the flush of a closed WebSocket may make no progress. */
+const FLUSH_STALL_MS = 60_000;
 
 const DEFAULT_KEEPALIVE_MS = 15_000;
