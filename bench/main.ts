@@ -47,20 +47,27 @@ async function measure(everything: AsyncDisposableStack): Promise<Report> {
     if (result.error !== undefined) throw new Error(`${what.kind}: ${result.error}`);
     return result;
   };
-  const direct: Way = { system: "direct", transport: "tcp", port: target.port, hops: [] };
-  const pipes = await startPipes(everything, target.port);
-  const ways: Way[] = [];
-  for (const transport of ["tcp", "tls", "ws", "wss"]) {
-    if (!`pong/${transport}`.startsWith(flags.only)) continue;
-    ways.push(await startPong(everything, transport, target.port));
-  }
   const seen = new Map<string, number[]>();
   const note = (way: Way, metric: string, value: number): void => {
     const key = `${way.system}/${way.transport}/${metric}`;
     seen.set(key, [...(seen.get(key) ?? []), value]);
   };
-  // First, while the heaps are small: afterwards the streams would fit into what is there already.
-  for (const way of [pipes, ...ways]) note(way, "memory.idleStream", await idleMemory(way, order));
+  const transports = TRANSPORTS.filter((name) => `pong/${name}`.startsWith(flags.only));
+  // Processes of their own: after a load, the streams would fit into what the heap has already.
+  for (const transport of ["pipe", ...transports]) {
+    await using fresh = new AsyncDisposableStack();
+    const way =
+      transport === "pipe"
+        ? await startPipes(fresh, target.port)
+        : await startPong(fresh, transport, target.port);
+    note(way, "memory.idleStream", await idleMemory(way, order));
+  }
+  const direct: Way = { system: "direct", transport: "tcp", port: target.port, hops: [] };
+  const pipes = await startPipes(everything, target.port);
+  const ways: Way[] = [];
+  for (const transport of transports) {
+    ways.push(await startPong(everything, transport, target.port));
+  }
   const rounds = Math.max(1, Number(flags.rounds));
   for (let round = 0; round < rounds; round++) {
     for (const way of [pipes, ...ways]) await throughput(way, order, note);
@@ -195,6 +202,7 @@ const METRICS: readonly (readonly [metric: string, unit: string, baseline: "dire
   ["cpu.perGiB", "s", "pipe"],
 ];
 
+const TRANSPORTS = ["tcp", "tls", "ws", "wss"];
 const CLIENT_ID = "0f608556-88f7-11ec-a8a3-0242ac120002";
 const STREAM_MS = 1500;
 const OPEN_MS = 1500;
