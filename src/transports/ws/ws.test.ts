@@ -630,7 +630,7 @@ describe("a websocket in tls", { skip: skipWithout("openssl"), timeout: 20_000 }
     socket.on("error", () => {});
     socket.resume();
     while (clock.pending === 0) await turns(1);
-    await turns(20);
+    await turns(100);
     clock.advance(10_000);
     await once(socket, "end");
     socket.destroy();
