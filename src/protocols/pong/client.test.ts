@@ -250,6 +250,20 @@ describe("a pong client whose connection ends", () => {
     }
   }
 
+  test("passes on what the transport knows of the reason, with its hint", async () => {
+    const pool = new Pool();
+    const alert = new TunnelError("ERR_TLS", "the server wants a client certificate", {
+      hint: "show one",
+    });
+    pool.onLink = (link) => link.reset(alert);
+    await assert.rejects(pool.open(), (error: TunnelError) => {
+      assert.match(error.message, /after our header: the server wants a client certificate$/);
+      assert.equal(error.hint, "show one");
+      return true;
+    });
+    await pool.client.close(0);
+  });
+
   test("does not hammer a peer that introduces itself and leaves", async () => {
     const pool = new Pool();
     pool.onLink = (link) => {

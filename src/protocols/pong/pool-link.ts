@@ -30,6 +30,6 @@ export function refusalOf(
   }
   // Pong answers nothing to a wrong id; a quick end without a word is all there is to see.
   const text = `peer closed the connection ${livedMs} ms after our header${why}`;
-  const hint = "check the client id in the URL, and that the peer speaks pong on this transport";
-  return new NetworkError("ERR_AUTH", text, { cause, hint });
+  const guess = "check the client id in the URL, and that the peer speaks pong on this transport";
+  return new NetworkError("ERR_AUTH", text, { cause, hint: cause?.hint ?? guess });
 }
