@@ -126,7 +126,9 @@ test("lets running streams finish on SIGTERM, and accepts no new ones", {
   await tunnel.connect.waitFor(/shutting down/, { on: "stderr" });
   const late = net.connect({ port: localPort, host: "127.0.0.1" });
   const [refused] = await once(late, "error");
-  assert.ok(refused instanceof Error && "code" in refused && refused.code === "ECONNREFUSED");
+  // Refused, or reset when the system had taken it in the moment before the port was closed.
+  assert.ok(refused instanceof Error && "code" in refused);
+  assert.match(String(refused.code), /^ECONN(REFUSED|RESET)$/);
   finish?.();
   client.end();
   await once(client, "close");
