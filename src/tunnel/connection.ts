@@ -48,7 +48,7 @@ export interface Connection {
   /** Puts bytes back in front of those to be delivered: leftovers of a handshake. */
   unshift(chunk: Uint8Array): void;
   /**
-   * Gathered write; the chunks are given. All calls of one turn of the event loop leave together.
+   * Gathered write; the chunks are given. All calls that one event causes leave together.
    *
    * @returns false when the writer should wait for `onDrain`; the bytes were taken all the same.
    *   After `finish`, `close` or the end of the connection, bytes are dropped.
