@@ -144,7 +144,7 @@ class RunningApp implements App {
     this.#outbounds.set("block", createBlockOutbound());
     for (const [name, url] of Object.entries(this.#config.outbounds)) {
       const proxy = await readProxy(url, this.#secrets);
-      const dial = proxyDialer(this.#runtime);
+      const dial = proxyDialer({ runtime: this.#runtime });
       const outbound = createUpstreamOutbound({ name, runtime: this.#runtime, proxy, dial });
       this.#outbounds.set(name, guardOutbound(outbound, policy.guard));
     }

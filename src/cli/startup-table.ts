@@ -73,7 +73,9 @@ function expiryText(expires: Date | undefined, now: Date): string {
   const date = expires.toISOString().slice(0, "2026-01-01".length);
   const days = Math.floor((expires.getTime() - now.getTime()) / 86_400_000);
   if (days < 0) return `EXPIRED ${date}: renew it`;
-  return days < SOON_DAYS ? `until ${date}: ${days} days left, renew it` : `until ${date}`;
+  return days < SOON_DAYS
+    ? `until ${date}: ${days} ${days === 1 ? "day" : "days"} left, renew it`
+    : `until ${date}`;
 }
 
 function formatMs(value: number): string {

@@ -5,6 +5,7 @@ import { ConfigError } from "../errors.ts";
 import { dialThroughProxy, type DialProxy } from "../outbound/upstream/dial-through-proxy.ts";
 import type { Proxy } from "../outbound/upstream/proxy.ts";
 import { dialTcp } from "../transports/tcp/dial.ts";
+import { DEFAULT_KEEPALIVE_MS, type TcpSocketOptions } from "../transports/tcp/tcp-connection.ts";
 import { dialTls } from "../transports/tls/dial.ts";
 import type { TlsClientOptions } from "../transports/tls/tls-options.ts";
 import { dialWs } from "../transports/ws/dial.ts";
@@ -33,14 +34,15 @@ export async function createDialer(
     insecure: options.insecure,
   };
   const headers = await readHeaders(url, secrets);
-  const { proxy: proxyUrl, keepalive: keepaliveMs } = options;
+  const { proxy: proxyUrl, keepalive: keepaliveMs = DEFAULT_KEEPALIVE_MS } = options;
   const proxy = proxyUrl && (await readProxy(proxyUrl, secrets));
-  const via = proxy && ((signal: AbortSignal | undefined) => dialVia(proxy, url, runtime, signal));
+  const socket = { runtime, keepaliveMs, ackTimeoutMs: keepaliveMs };
+  const via = proxy && ((signal: AbortSignal | undefined) => dialVia(proxy, url, socket, signal));
   const connect =
     via &&
     (async (signal: AbortSignal | undefined): Promise<Duplex> => toDuplex(await via(signal)));
   const to = { host, port };
-  const base = { runtime, to, keepaliveMs, tls: settings, connect };
+  const base = { ...socket, to, tls: settings, connect };
   const ws = { ...base, path: path === "" ? "/" : path, headers };
   const dial = async (signal: AbortSignal): Promise<Connection> => {
     switch (transport) {
@@ -63,9 +65,9 @@ export async function createDialer(
 }
 
 /** Connects to proxies: plainly, or over TLS for `https`. */
-export function proxyDialer(runtime: Runtime): DialProxy {
+export function proxyDialer(socket: TcpSocketOptions): DialProxy {
   return async ({ host, port, isTls }, { signal }) =>
-    await (isTls ? dialTls : dialTcp)({ runtime, to: { host, port }, signal });
+    await (isTls ? dialTls : dialTcp)({ ...socket, to: { host, port }, signal });
 }
 
 /** The proxy a URL names, with its password. */
@@ -80,13 +82,13 @@ export async function readProxy(url: ProxyUrl, secrets: Secrets): Promise<Proxy>
 async function dialVia(
   proxy: Proxy,
   { host, port }: TunnelUrl,
-  runtime: Runtime,
-  signal: AbortSignal | undefined,
+  socket: TcpSocketOptions,
+  signal: AbortSignal = new AbortController().signal,
 ): Promise<Connection> {
   return await dialThroughProxy(
     proxy,
     { network: "tcp", host, port },
-    { runtime, dial: proxyDialer(runtime), signal: signal ?? new AbortController().signal },
+    { runtime: socket.runtime, dial: proxyDialer(socket), signal },
   );
 }
 

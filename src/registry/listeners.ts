@@ -1,6 +1,7 @@
 import type { ServeConfig } from "../config/config.ts";
 import { ConfigError } from "../errors.ts";
 import { listenTcp } from "../transports/tcp/listen.ts";
+import { DEFAULT_KEEPALIVE_MS } from "../transports/tcp/tcp-connection.ts";
 import { listenTls, type TlsListenOptions } from "../transports/tls/listen.ts";
 import { listenWs } from "../transports/ws/listen.ts";
 import type { Listener, OnConnection } from "../tunnel/connection.ts";
@@ -26,7 +27,8 @@ export async function listenForTunnel(
   onConnection: OnConnection,
 ): Promise<TunnelListener> {
   const { transport, host, port, path, options } = url;
-  const at = { runtime, at: { host, port }, keepaliveMs: options.keepalive };
+  const { keepalive: keepaliveMs = DEFAULT_KEEPALIVE_MS } = options;
+  const at = { runtime, at: { host, port }, keepaliveMs, ackTimeoutMs: keepaliveMs };
   const onHandshakeError = (error: Error, peer: string): void => {
     logger.warn("connection refused", {
       peer,

@@ -5,6 +5,7 @@ import type { Connection } from "../../tunnel/connection.ts";
 import { DuplexConnection } from "../../tunnel/duplex-connection.ts";
 import type { Runtime } from "../../tunnel/runtime.ts";
 import { BulkReader } from "./bulk-reader.ts";
+import { watchPeer } from "./peer-watch.ts";
 import { resetSocket } from "./reset-socket.ts";
 
 /** Options of every TCP socket of ours. */
@@ -12,6 +13,8 @@ export interface TcpSocketOptions {
   readonly runtime: Runtime;
   /** When the kernel starts probing an idle connection, ms; 0 turns it off. @default 15000 */
   readonly keepaliveMs?: number | undefined;
+  /** How long data may stay unacknowledged before the peer counts as dead, ms. @default the kernel's */
+  readonly ackTimeoutMs?: number | undefined;
 }
 
 /** A reader and the `net` options that make a socket use it. */
@@ -27,15 +30,12 @@ export function bulkReading(runtime: Runtime): {
 export function tcpConnection(
   socket: net.Socket,
   reader: BulkReader | undefined,
-  { runtime, keepaliveMs = DEFAULT_KEEPALIVE_MS }: TcpSocketOptions,
+  options: TcpSocketOptions,
 ): Connection {
+  const { runtime } = options;
   const isTcp = socket.remoteAddress !== undefined;
-  if (isTcp) {
-    socket.setNoDelay(true);
-    if (keepaliveMs > 0) socket.setKeepAlive(true, keepaliveMs);
-  }
   if (reader !== undefined) socket.once("close", () => reader.release());
-  return new DuplexConnection(socket, {
+  const connection = new DuplexConnection(socket, {
     runtime,
     info: {
       transport: isTcp ? "tcp" : "unix",
@@ -54,6 +54,18 @@ export function tcpConnection(
             return () => void socket.resume();
           },
   });
+  if (isTcp) tuneSocket(socket, options, (error) => connection.reset(error));
+  return connection;
+}
+
+/** What every TCP socket of ours has, whatever runs inside: no delay, and a watch on the peer. */
+export function tuneSocket(
+  socket: net.Socket,
+  { runtime, keepaliveMs = DEFAULT_KEEPALIVE_MS, ackTimeoutMs }: TcpSocketOptions,
+  onDead: (error: NetworkError) => void,
+): void {
+  socket.setNoDelay(true);
+  watchPeer(socket, { clock: runtime.clock, keepaliveMs, ackTimeoutMs }, onDead);
 }
 
 /**
@@ -125,4 +137,5 @@ const DIAL_ERRORS: Readonly<
   EAI_AGAIN: { code: "ERR_DNS", text: "name server gave no answer" },
 };
 
-const DEFAULT_KEEPALIVE_MS = 15_000;
+/** Silence before the kernel asks, ms. */
+export const DEFAULT_KEEPALIVE_MS = 15_000;

@@ -7,6 +7,7 @@ import { NetworkError, toTunnelError, TunnelError } from "../../errors.ts";
 import type { Connection } from "../../tunnel/connection.ts";
 import { DuplexConnection } from "../../tunnel/duplex-connection.ts";
 import { connectSocket, type TcpDialOptions } from "../tcp/dial.ts";
+import { type TcpSocketOptions, tuneSocket } from "../tcp/tcp-connection.ts";
 import { resetTls } from "./raw-socket.ts";
 import { isTlsFailure, spkiPin, type TlsClientOptions, tlsError, toPem } from "./tls-options.ts";
 
@@ -31,15 +32,10 @@ export async function dialTls(options: TlsDialOptions): Promise<Connection> {
 }
 
 /** A {@link Connection} over a TLS socket whose handshake is done. */
-export function tlsConnection(
-  socket: tls.TLSSocket,
-  { runtime, keepaliveMs = 15_000 }: Pick<TcpDialOptions, "runtime" | "keepaliveMs">,
-): Connection {
-  socket.setNoDelay(true);
-  if (keepaliveMs > 0) socket.setKeepAlive(true, keepaliveMs);
+export function tlsConnection(socket: tls.TLSSocket, options: TcpSocketOptions): Connection {
   const peer = formatHostPort(socket.remoteAddress ?? "-", socket.remotePort ?? 0);
-  return new DuplexConnection(socket, {
-    runtime,
+  const connection = new DuplexConnection(socket, {
+    runtime: options.runtime,
     info: {
       transport: "tls",
       local: formatHostPort(socket.localAddress ?? "-", socket.localPort ?? 0),
@@ -49,6 +45,8 @@ export function tlsConnection(
     // What a peer says in alerts comes after the handshake too: of our certificate, in TLS 1.3.
     explain: (cause) => (isTlsFailure(cause) ? tlsError(cause, peer) : undefined),
   });
+  tuneSocket(socket, options, (error) => connection.reset(error));
+  return connection;
 }
 
 /** The TLS socket itself, verified, for layers that wrap it: WebSocket, HTTP. */
