@@ -1,5 +1,10 @@
-/** The client of every measurement, in its own process: takes one order a message, answers one. */
+/**
+ * The client of every measurement, in its own process: takes one order a message, answers one. Given
+ * a tunnel URL, it is the near end of that tunnel itself, for `open` alone.
+ */
 import net from "node:net";
+import type { Duplex } from "node:stream";
+import { connect as connectTunnel } from "../src/index.ts";
 
 /** What the parent asks for. */
 export type Order =
@@ -26,6 +31,9 @@ export interface Result {
 
 const CHUNK = Buffer.alloc(256 * 1024, 0xa5);
 const idle: net.Socket[] = [];
+
+const [url] = process.argv.slice(2);
+const tunnel = url === undefined ? undefined : connectTunnel(url);
 
 process.on("message", (order: Order) => {
   void run(order).then(
@@ -114,17 +122,20 @@ async function download(port: number, ms: number): Promise<number> {
   return got;
 }
 
-/** Connects, exchanges one byte with the origin, closes. */
+/** Connects to the origin, directly or as a stream of the tunnel, and closes in order. */
 async function openRate(port: number, ms: number, parallel: number): Promise<Result> {
+  const open = (): Promise<Duplex> =>
+    tunnel === undefined ? connect(port) : tunnel.open({ host: "127.0.0.1", port });
   const from = performance.now();
   const until = from + ms;
   let opens = 0;
   const worker = async (): Promise<void> => {
     while (performance.now() < until) {
-      const socket = await echoOnce(port);
+      const stream = await open();
       opens++;
-      const closed = new Promise((resolve) => socket.once("close", resolve));
-      socket.end();
+      const closed = new Promise((resolve) => stream.once("close", resolve));
+      stream.on("error", () => {}).resume();
+      stream.end();
       await closed;
     }
   };

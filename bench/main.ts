@@ -34,19 +34,14 @@ interface Way {
   readonly transport: string;
   readonly port: number;
   readonly hops: readonly Member[];
+  /** A near end that opens streams by itself. */
+  readonly opener?: Member;
 }
 
 async function measure(everything: AsyncDisposableStack): Promise<Report> {
   const target = everything.use(await startScript("target.ts", "0"));
   const load = everything.use(await startScript("load.ts"));
-  const order = async (what: Order): Promise<Result> => {
-    load.child.send(what);
-    const [answer] = await once(load.child, "message", { signal: AbortSignal.timeout(120_000) });
-    // load.ts answers every order with a result or an error.
-    const result = answer as Result & { error?: string };
-    if (result.error !== undefined) throw new Error(`${what.kind}: ${result.error}`);
-    return result;
-  };
+  const order: Ask = async (what) => await ask(load, what);
   const seen = new Map<string, number[]>();
   const note = (way: Way, metric: string, value: number): void => {
     const key = `${way.system}/${way.transport}/${metric}`;
@@ -71,24 +66,27 @@ async function measure(everything: AsyncDisposableStack): Promise<Report> {
   const rounds = Math.max(1, Number(flags.rounds));
   for (let round = 0; round < rounds; round++) {
     for (const way of [pipes, ...ways]) await throughput(way, order, note);
-    for (const way of [direct, ...ways]) await latency(way, order, note);
+    for (const way of [direct, pipes, ...ways])
+      await latency(way, order, { note, targetPort: target.port, isFirst: round === 0 });
   }
   const value = (way: Way, metric: string): number =>
     median(seen.get(`${way.system}/${way.transport}/${metric}`) ?? []);
-  const rows = ways.flatMap((way) =>
-    METRICS.map(([metric, unit, base]): Row => {
-      const baseline = value(base === "direct" ? direct : pipes, metric);
-      const mine = value(way, metric);
-      return {
-        system: way.system,
-        transport: way.transport,
-        metric,
-        value: mine,
-        unit,
-        baseline,
-        ratio: mine / baseline,
-      };
-    }),
+  const rows = [pipes, ...ways].flatMap((way) =>
+    METRICS.filter(([metric]) => way !== pipes || metric.startsWith("echo")).map(
+      ([metric, unit, base]): Row => {
+        const baseline = value(base === "direct" ? direct : pipes, metric);
+        const mine = value(way, metric);
+        return {
+          system: way.system,
+          transport: way.transport,
+          metric,
+          value: mine,
+          unit,
+          baseline,
+          ratio: mine / baseline,
+        };
+      },
+    ),
   );
   const cpu = os.cpus()[0]?.model ?? "unknown";
   return {
@@ -102,7 +100,17 @@ async function measure(everything: AsyncDisposableStack): Promise<Report> {
 type Note = (way: Way, metric: string, value: number) => void;
 type Ask = (what: Order) => Promise<Result>;
 
-async function throughput(way: Way, ask: Ask, note: Note): Promise<void> {
+/** Gives a `load.ts` an order and waits for what it measured. */
+async function ask({ child }: Member, what: Order): Promise<Result> {
+  child.send(what);
+  const [answer] = await once(child, "message", { signal: AbortSignal.timeout(120_000) });
+  // load.ts answers every order with a result or an error.
+  const result = answer as Result & { error?: string };
+  if (result.error !== undefined) throw new Error(`${what.kind}: ${result.error}`);
+  return result;
+}
+
+async function throughput(way: Way, order: Ask, note: Note): Promise<void> {
   const { port } = way;
   for (const direction of ["up", "down"] as const) {
     for (const [name, count] of [
@@ -110,7 +118,7 @@ async function throughput(way: Way, ask: Ask, note: Note): Promise<void> {
       ["streams16", 16],
     ] as const) {
       const before = way.hops.reduce((sum, hop) => sum + cpuSeconds(hop), 0);
-      const result = await ask({ kind: "stream", port, direction, count, ms: STREAM_MS });
+      const result = await order({ kind: "stream", port, direction, count, ms: STREAM_MS });
       const used = way.hops.reduce((sum, hop) => sum + cpuSeconds(hop), 0) - before;
       note(way, `${name}.${direction}`, (result.bytesPerSecond ?? 0) / 1e6);
       if (name === "stream") note(way, "cpu.perGiB", (used / (result.bytes ?? 1)) * 2 ** 30);
@@ -118,26 +126,40 @@ async function throughput(way: Way, ask: Ask, note: Note): Promise<void> {
   }
 }
 
-async function latency(way: Way, ask: Ask, note: Note): Promise<void> {
-  const { port } = way;
-  const opens = await ask({ kind: "open", port, ms: OPEN_MS, parallel: 32 });
-  note(way, "open", opens.opensPerSecond ?? 0);
-  const echoes = await ask({ kind: "echo", port, count: 10_000 });
+async function latency(
+  way: Way,
+  order: Ask,
+  {
+    note,
+    targetPort,
+    isFirst,
+  }: { readonly note: Note; readonly targetPort: number; readonly isFirst: boolean },
+): Promise<void> {
+  const { port, opener } = way;
+  const open: Order = { kind: "open", port: targetPort, ms: OPEN_MS, parallel: 32 };
+  // Through relays a connection is open before anybody reached the origin: nothing to compare.
+  if (way.system !== "pipe") {
+    const run = async (what: Order): Promise<Result> =>
+      await (opener === undefined ? order(what) : ask(opener, what));
+    if (isFirst) await run({ ...open, ms: WARM_UP_MS });
+    note(way, "open", (await run(open)).opensPerSecond ?? 0);
+  }
+  const echoes = await order({ kind: "echo", port, count: 10_000 });
   note(way, "echo.p50", echoes.p50 ?? 0);
   note(way, "echo.p99", echoes.p99 ?? 0);
 }
 
 /** Bytes of the fatter process per idle stream. */
-async function idleMemory(way: Way, ask: Ask): Promise<number> {
+async function idleMemory(way: Way, order: Ask): Promise<number> {
   const count = Number(flags.idle);
   // A first batch grows the heap to its working size, so that the second shows streams only.
-  await ask({ kind: "idle", port: way.port, count: 200 });
+  await order({ kind: "idle", port: way.port, count: 200 });
   await settle();
   const before = way.hops.map(residentBytes);
-  await ask({ kind: "idle", port: way.port, count });
+  await order({ kind: "idle", port: way.port, count });
   await settle();
   const after = way.hops.map(residentBytes);
-  await ask({ kind: "release" });
+  await order({ kind: "release" });
   return Math.max(...after.map((bytes, at) => (bytes - (before[at] ?? 0)) / count));
 }
 
@@ -176,18 +198,13 @@ async function startPong(
     ),
   );
   const query = pem ? `?ca=${encodeURIComponent(`file:${pem.cert}`)}&sni=localhost` : "";
+  const url = `pong+${transport}://${CLIENT_ID}@127.0.0.1:${remotePort}${query}`;
+  const forward = `${localPort}:127.0.0.1:${targetPort}`;
   const local = everything.use(
-    await startSluice(
-      localPort,
-      "connect",
-      `pong+${transport}://${CLIENT_ID}@127.0.0.1:${remotePort}${query}`,
-      "-L",
-      `${localPort}:127.0.0.1:${targetPort}`,
-      "--log-level",
-      "error",
-    ),
+    await startSluice(localPort, "connect", url, "-L", forward, "--log-level", "error"),
   );
-  return { system: "pong", transport, port: localPort, hops: [local, remote] };
+  const opener = everything.use(await startScript("load.ts", url));
+  return { system: "pong", transport, port: localPort, hops: [local, remote], opener };
 }
 
 const METRICS: readonly (readonly [metric: string, unit: string, baseline: "direct" | "pipe"])[] = [
@@ -206,6 +223,8 @@ const TRANSPORTS = ["tcp", "tls", "ws", "wss"];
 const CLIENT_ID = "0f608556-88f7-11ec-a8a3-0242ac120002";
 const STREAM_MS = 1500;
 const OPEN_MS = 1500;
+/** Until the compiler has seen what opens a stream. */
+const WARM_UP_MS = 4000;
 
 // Last, when the constants above are there.
 await using scope = new AsyncDisposableStack();

@@ -10,7 +10,10 @@ const CHUNK = Buffer.alloc(256 * 1024, 0x5a);
 const server = net.createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true });
 server.on("connection", (accepted) => {
   accepted.on("error", () => accepted.destroy());
+  const endToo = (): void => void accepted.end();
+  accepted.once("end", endToo);
   accepted.once("data", (first: Buffer) => {
+    accepted.off("end", endToo); // each mode ends in its own way
     const mode = String.fromCharCode(first[0] ?? 0);
     if (mode === "U") sink(accepted, first.byteLength - 1);
     else if (mode === "D") source(accepted);

@@ -7,7 +7,7 @@ import { isIP } from "node:net";
  */
 export function parseIp(text: string): Uint8Array | undefined {
   const family = isIP(text);
-  if (family === 4) return Uint8Array.from(text.split(".").map(Number));
+  if (family === 4) return parseIpv4(text);
   if (family !== 6 || text.includes("%")) return undefined;
   return parseIpv6(text);
 }
@@ -29,6 +29,23 @@ export function unmapIpv4(bytes: Uint8Array): Uint8Array {
   const isMapped =
     bytes.subarray(0, 10).every((byte) => byte === 0) && bytes[10] === 0xff && bytes[11] === 0xff;
   return isMapped ? bytes.subarray(12) : bytes;
+}
+
+function parseIpv4(text: string): Uint8Array {
+  const bytes = new Uint8Array(4);
+  let at = 0;
+  let value = 0;
+  for (let index = 0; index < text.length; index++) {
+    const code = text.charCodeAt(index);
+    if (code === DOT) {
+      bytes[at++] = value;
+      value = 0;
+    } else {
+      value = 10 * value + code - ZERO;
+    }
+  }
+  bytes[at] = value;
+  return bytes;
 }
 
 function parseIpv6(text: string): Uint8Array {
@@ -63,3 +80,6 @@ function longestZeroRun(words: readonly number[]): { start: number; length: numb
   }
   return best;
 }
+
+const DOT = 0x2e;
+const ZERO = 0x30;

@@ -1,3 +1,4 @@
+import { isIP } from "node:net";
 import { embeddedIpv4 } from "../address/cidr.ts";
 import { type HostPattern, parseHostPattern } from "../address/host-pattern.ts";
 import { formatIp, parseIp, unmapIpv4 } from "../address/ip.ts";
@@ -54,7 +55,7 @@ export class ExitPolicy implements Policy {
 
   checkName(target: Target): PolicyError | undefined {
     const { host, port } = target;
-    if (parseIp(host) !== undefined) return undefined; // checkAddress sees it whole
+    if (isIP(host) !== 0) return undefined; // checkAddress sees it whole
     const denied = this.#deny.find((pattern) => pattern.matchesName(host, port));
     if (denied !== undefined) return deniedBy(denied, target);
     // Addresses on the list may still match once the name is resolved.

@@ -57,6 +57,8 @@ class RunningSplice implements Splice {
   /** Quarters of the timeout since something last moved, and what had moved by then. */
   #quietQuarters = 0;
   #seenBytes = 0;
+  /** The timeout the running timer is for. */
+  #watchedMs = 0;
   #seenPending = 0;
 
   constructor(client: Connection, target: Connection, options: SpliceOptions) {
@@ -127,9 +129,11 @@ class RunningSplice implements Splice {
     return idleTimeoutMs === 0 ? halfClosedTimeoutMs : Math.min(idleTimeoutMs, halfClosedTimeoutMs);
   }
 
+  /** Something happened: silence begins anew. A timer that runs already is kept, it costs. */
   #restartWatch(): void {
-    this.#quietQuarters = 0;
-    this.#watch();
+    const isKept = this.#timer !== undefined && this.#timeoutMs === this.#watchedMs;
+    this.#quietQuarters = isKept ? -1 : 0; // its first look comes early
+    if (!isKept) this.#watch();
   }
 
   /** Looks now and then instead of noting the time of every chunk. */
@@ -137,6 +141,7 @@ class RunningSplice implements Splice {
     this.#timer?.cancel();
     this.#timer = undefined;
     const timeoutMs = this.#timeoutMs;
+    this.#watchedMs = timeoutMs;
     if (timeoutMs === 0 || this.#isReported) return;
     this.#timer = this.#options.clock.schedule(timeoutMs / 4, () => {
       const bytes = this.bytesUp + this.bytesDown;

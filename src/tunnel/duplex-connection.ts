@@ -4,6 +4,7 @@ import { NetworkError, systemCode, TunnelError } from "../errors.ts";
 import type { Connection, ConnectionHandler, ConnectionInfo } from "./connection.ts";
 import { Inbox } from "./inbox.ts";
 import type { Runtime } from "./runtime.ts";
+import { TurnFlush } from "./turn-flush.ts";
 
 /** How a {@link DuplexConnection} differs from its stream's usual behaviour. */
 export interface DuplexConnectionOptions {
@@ -23,7 +24,7 @@ export interface DuplexConnectionOptions {
 /**
  * A {@link Connection} over any Node duplex: TCP and Unix sockets, TLS, stdin with stdout.
  *
- * Writes of one turn leave as one gathered write; the memory of written chunks is recycled.
+ * Writes of one event leave as one gathered write, those of later events of a turn as another; the memory of written chunks is recycled.
  */
 export class DuplexConnection implements Connection {
   readonly info: ConnectionInfo;
@@ -37,8 +38,7 @@ export class DuplexConnection implements Connection {
   /** Batches given to the stream, oldest first; each ends with one `#onWritten`. */
   readonly #inFlight: Uint8Array[][] = [];
   #inFlightBytes = 0;
-  /** Whether the batch leaves at the end of what runs now. */
-  #isFlushDue = false;
+  readonly #flush: TurnFlush;
   #state: "open" | "finished" | "closed" = "open";
   #needsDrain = false;
   #error: TunnelError | undefined;
@@ -48,6 +48,7 @@ export class DuplexConnection implements Connection {
     this.info = options.info;
     this.#duplex = duplex;
     this.#runtime = options.runtime;
+    this.#flush = new TurnFlush(options.runtime.clock, () => this.#writeBatch());
     this.#destroy = options.destroy ?? (() => void duplex.destroy());
     if (options.source === undefined) {
       duplex.on("data", (chunk: Uint8Array) => {
@@ -101,7 +102,7 @@ export class DuplexConnection implements Connection {
       this.#batchBytes += chunk.byteLength;
     }
     if (this.#batchBytes >= FLUSH_BYTES) this.#writeBatch();
-    else if (this.#batchBytes > 0) this.#flushSoon();
+    else if (this.#batchBytes > 0) this.#flush.soon();
     // Never back to false here: whoever heard "no" before waits for the drain.
     if (this.pendingBytes >= HIGH_MARK_BYTES) this.#needsDrain = true;
     return !this.#needsDrain;
@@ -150,16 +151,6 @@ export class DuplexConnection implements Connection {
       // A cut answer must look cut.
       else if (stalled >= FLUSH_STALL_MS) this.#destroy();
       else this.#lingerOn(stalled, pending);
-    });
-  }
-
-  /** All writes one event causes leave together; waiting for other events would cost latency. */
-  #flushSoon(): void {
-    if (this.#isFlushDue) return;
-    this.#isFlushDue = true;
-    queueMicrotask(() => {
-      this.#isFlushDue = false;
-      this.#writeBatch();
     });
   }
 

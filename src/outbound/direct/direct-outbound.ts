@@ -1,7 +1,7 @@
 import { isIP, isIPv6, type LookupFunction } from "node:net";
 import { normalizeHostName } from "../../address/host-name.ts";
 import { formatTarget, type Target } from "../../address/target.ts";
-import { NetworkError, type PolicyError } from "../../errors.ts";
+import { type ErrorCode, NetworkError, type PolicyError } from "../../errors.ts";
 import type { Connection } from "../../tunnel/connection.ts";
 import type { Metadata, Outbound } from "../../tunnel/request.ts";
 import type { Runtime } from "../../tunnel/runtime.ts";
@@ -88,15 +88,12 @@ export function createDirectOutbound(options: DirectOutboundOptions): Outbound {
 }
 
 function checkTarget(target: Target): void {
-  const text = formatTarget(target);
-  if (target.network !== "tcp") {
-    throw new NetworkError("ERR_COMMAND_UNSUPPORTED", `target ${text}: only TCP is dialled here`);
-  }
-  if (target.port === 0) {
-    throw new NetworkError("ERR_ADDRESS_UNSUPPORTED", `target ${text}: port 0 cannot be dialled`);
-  }
+  const fail = (code: ErrorCode, what: string): NetworkError =>
+    new NetworkError(code, `target ${formatTarget(target)}: ${what}`);
+  if (target.network !== "tcp") throw fail("ERR_COMMAND_UNSUPPORTED", "only TCP is dialled here");
+  if (target.port === 0) throw fail("ERR_ADDRESS_UNSUPPORTED", "port 0 cannot be dialled");
   if (isIP(target.host) === 0 && normalizeHostName(target.host) === undefined) {
-    throw new NetworkError("ERR_ADDRESS_UNSUPPORTED", `target ${text}: is no host name`);
+    throw fail("ERR_ADDRESS_UNSUPPORTED", "is no host name");
   }
 }
 

@@ -1,7 +1,7 @@
 import net from "node:net";
 import { formatHostPort } from "../../address/target.ts";
 import { NetworkError } from "../../errors.ts";
-import type { Connection } from "../../tunnel/connection.ts";
+import type { Connection, ConnectionInfo } from "../../tunnel/connection.ts";
 import { DuplexConnection } from "../../tunnel/duplex-connection.ts";
 import type { Runtime } from "../../tunnel/runtime.ts";
 import { BulkReader } from "./bulk-reader.ts";
@@ -33,18 +33,11 @@ export function tcpConnection(
   options: TcpSocketOptions,
 ): Connection {
   const { runtime } = options;
-  const isTcp = socket.remoteAddress !== undefined;
+  const info = new SocketInfo(socket);
   if (reader !== undefined) socket.once("close", () => reader.release());
   const connection = new DuplexConnection(socket, {
     runtime,
-    info: {
-      transport: isTcp ? "tcp" : "unix",
-      // Asked for rarely, and each time a system call.
-      get local() {
-        return endpoint(socket.localAddress, socket.localPort);
-      },
-      peer: endpoint(socket.remoteAddress, socket.remotePort),
-    },
+    info,
     destroy: () => resetSocket(socket),
     source:
       reader === undefined
@@ -54,8 +47,25 @@ export function tcpConnection(
             return () => void socket.resume();
           },
   });
-  if (isTcp) tuneSocket(socket, options, (error) => connection.reset(error));
+  if (info.transport === "tcp") tuneSocket(socket, options, (error) => connection.reset(error));
   return connection;
+}
+
+/** The ends of a socket: the peer's while the socket is open, ours only when somebody asks. */
+class SocketInfo implements ConnectionInfo {
+  readonly transport: string;
+  readonly peer: string;
+  readonly #socket: net.Socket;
+
+  constructor(socket: net.Socket) {
+    this.#socket = socket;
+    this.transport = socket.remoteAddress === undefined ? "unix" : "tcp";
+    this.peer = endpoint(socket.remoteAddress, socket.remotePort);
+  }
+
+  get local(): string {
+    return endpoint(this.#socket.localAddress, this.#socket.localPort);
+  }
 }
 
 /** What every TCP socket of ours has, whatever runs inside: no delay, and a watch on the peer. */

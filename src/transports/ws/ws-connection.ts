@@ -5,6 +5,7 @@ import { NetworkError, type TunnelError } from "../../errors.ts";
 import type { Connection, ConnectionHandler, ConnectionInfo } from "../../tunnel/connection.ts";
 import { Inbox } from "../../tunnel/inbox.ts";
 import type { Runtime } from "../../tunnel/runtime.ts";
+import { TurnFlush } from "../../tunnel/turn-flush.ts";
 import { resetDuplex } from "../tls/raw-socket.ts";
 import { closeError, socketError } from "./close-error.ts";
 
@@ -33,8 +34,7 @@ export class WsConnection implements Connection {
   #batch: Uint8Array[] = [];
   #batchBytes = 0;
   #inFlightBytes = 0;
-  /** Whether the batch leaves at the end of what runs now. */
-  #isFlushDue = false;
+  readonly #flush: TurnFlush;
   #state: "open" | "finished" | "closed" = "open";
   #needsDrain = false;
   #error: TunnelError | undefined;
@@ -49,6 +49,7 @@ export class WsConnection implements Connection {
     this.#ws = ws;
     this.#socket = options.socket;
     this.#runtime = options.runtime;
+    this.#flush = new TurnFlush(options.runtime.clock, () => this.#sendBatch());
     this.#keepaliveMs = options.keepaliveMs ?? DEFAULT_KEEPALIVE_MS;
     this.#lastHeardAt = options.runtime.clock.now();
     ws.binaryType = "fragments";
@@ -104,7 +105,7 @@ export class WsConnection implements Connection {
       this.#batchBytes += chunk.byteLength;
     }
     if (this.#batchBytes >= FLUSH_BYTES) this.#sendBatch();
-    else if (this.#batchBytes > 0) this.#flushSoon();
+    else if (this.#batchBytes > 0) this.#flush.soon();
     // Never back to false here: whoever heard "no" before waits for the drain.
     if (this.pendingBytes >= HIGH_MARK_BYTES) this.#needsDrain = true;
     return !this.#needsDrain;
@@ -153,16 +154,6 @@ export class WsConnection implements Connection {
       // A cut answer must look cut.
       else if (stalled >= FLUSH_STALL_MS) resetDuplex(this.#socket);
       else this.#lingerOn(stalled, pending);
-    });
-  }
-
-  /** All writes one event causes leave together; waiting for other events would cost latency. */
-  #flushSoon(): void {
-    if (this.#isFlushDue) return;
-    this.#isFlushDue = true;
-    queueMicrotask(() => {
-      this.#isFlushDue = false;
-      this.#sendBatch();
     });
   }
 
