@@ -65,18 +65,6 @@ export interface Connection {
   reset(cause: TunnelError): void;
 }
 
-/** One established channel of datagrams: boundaries are kept, order and arrival are not promised. */
-export interface PacketConnection {
-  readonly info: ConnectionInfo;
-  attach(handler: {
-    onPacket(packet: Uint8Array): void;
-    onClose(error: TunnelError | undefined): void;
-  }): void;
-  /** Sends one datagram, or drops it when the way is full. */
-  send(packet: Uint8Array): void;
-  close(): void;
-}
-
 /** Makes connections to one fixed place. */
 export interface Dialer {
   /** What it dials, for logs: `pong+tls://host:443`, without credentials. */

@@ -14,7 +14,7 @@ import type { PongOptions } from "../protocols/pong/options.ts";
 import { PongSession } from "../protocols/pong/session.ts";
 import type { Connection } from "./connection.ts";
 import { connectionPair } from "./connection-pair.ts";
-import { MuxDriver } from "./mux-driver.ts";
+import { MuxDriver, type MuxDriverOptions } from "./mux-driver.ts";
 import type { MuxStream } from "./mux-stream.ts";
 import type { SlowReaderPolicy } from "./slow-readers.ts";
 
@@ -431,7 +431,7 @@ class TestLink {
       local: new PongSession(role, options),
       remote: new PongSession({ side: "remote" }, options),
     };
-    const shared = (side: "local" | "remote"): ConstructorParameters<typeof MuxDriver>[0] => ({
+    const shared = (side: "local" | "remote"): MuxDriverOptions => ({
       connection: side === "local" ? this.wire.near : withoutHeader(runtime, this.wire.far),
       session: sessions[side],
       runtime,
@@ -525,10 +525,7 @@ async function stall(
 }
 
 /** What a server does with the connection header, in the middle of a wire. */
-function withoutHeader(
-  runtime: ConstructorParameters<typeof MuxDriver>[0]["runtime"],
-  from: Connection,
-): Connection {
+function withoutHeader(runtime: MuxDriverOptions["runtime"], from: Connection): Connection {
   const [near, middle] = connectionPair(runtime, { names: ["far", "link"] });
   let missing = HEADER_BYTES;
   from.attach({

@@ -1,17 +1,19 @@
 import type { Target } from "../address/target.ts";
 import { formatTarget } from "../address/target.ts";
 import type { Timer } from "../clock/clock.ts";
-import { MisuseError, NetworkError, PolicyError, toTunnelError, TunnelError } from "../errors.ts";
+import { MisuseError, NetworkError, PolicyError, TunnelError } from "../errors.ts";
 import type { Connection, ConnectionInfo } from "./connection.ts";
+import { MuxPackets, type PacketLink } from "./mux-packets.ts";
 import { MuxStream, type StreamLink } from "./mux-stream.ts";
+import { PendingOpens } from "./pending-opens.ts";
 import type { Runtime } from "./runtime.ts";
 import type { MuxEvent, MuxSession, Step } from "./session.ts";
 import { SlowReaders, type SlowReaderPolicy } from "./slow-readers.ts";
 
 /** What the driver tells the client or server that owns the link. */
-export interface MuxDriverOptions {
+export interface MuxDriverOptions<Message = never> {
   readonly connection: Connection;
-  readonly session: MuxSession;
+  readonly session: MuxSession<Message>;
   readonly runtime: Runtime;
   /** The system's name for `info.transport` of its streams. */
   readonly system: string;
@@ -23,6 +25,10 @@ export interface MuxDriverOptions {
   readonly onRequest?:
     | ((stream: MuxStream, target: Target, signal: AbortSignal) => void)
     | undefined;
+  /** The same for datagrams; answer with `accept` or the channel's `close`. */
+  readonly onPacketRequest?: ((channel: MuxPackets, signal: AbortSignal) => void) | undefined;
+  /** What only this system's sessions tell. */
+  readonly onMessage?: ((message: Message) => void) | undefined;
   readonly onReady?: ((description: string) => void) | undefined;
   /** Ids are free again: `streamCount` went down. A stream may have ended some time before. */
   readonly onStreamClosed?: (() => void) | undefined;
@@ -31,13 +37,14 @@ export interface MuxDriverOptions {
 }
 
 /** The only code that feeds a multiplexed session: bytes, time and commands in; streams out. */
-export class MuxDriver {
-  readonly #options: MuxDriverOptions;
+export class MuxDriver<Message = never> {
+  readonly #options: MuxDriverOptions<Message>;
   readonly #connection: Connection;
-  readonly #session: MuxSession;
+  readonly #session: MuxSession<Message>;
   readonly #runtime: Runtime;
   readonly #streams = new Map<number, MuxStream>();
-  readonly #opening = new Map<number, PendingOpen>();
+  readonly #packets = new Map<number, MuxPackets>();
+  readonly #opening = new PendingOpens();
   readonly #requested = new Map<number, AbortController>();
   /** Streams that were told to wait for the link, in the order they were told. */
   readonly #waiting = new Set<MuxStream>();
@@ -51,7 +58,7 @@ export class MuxDriver {
   #streamCount = 0;
   #isClosed = false;
 
-  constructor(options: MuxDriverOptions) {
+  constructor(options: MuxDriverOptions<Message>) {
     this.#options = options;
     this.#connection = options.connection;
     this.#session = options.session;
@@ -73,8 +80,18 @@ export class MuxDriver {
     };
   }
 
+  readonly #packetLink: PacketLink = {
+    send: (id, packet) => {
+      // A full link drops datagrams, as a full network does.
+      if (this.#isFull || this.#session.sendPacket === undefined) return;
+      this.#apply(this.#session.sendPacket(id, packet, this.#now()), "data");
+    },
+    close: (id) => this.#apply(this.#session.close(id, this.#now())),
+    reset: (id, cause) => this.#apply(this.#session.reset(id, cause, this.#now())),
+  };
+
   /** Sends the session's first words and starts reading. */
-  start(first: Step<MuxEvent>): void {
+  start(first: Step<MuxEvent<Message>>): void {
     this.#connection.attach({
       onData: (chunk) => this.#receive(chunk),
       onEnd: () => this.#apply(this.#session.receiveEnd(this.#now())),
@@ -106,32 +123,38 @@ export class MuxDriver {
    */
   open(target: Target, signal: AbortSignal): Promise<MuxStream> {
     if (!this.isOpen) throw new MisuseError("link takes no new streams");
-    return new Promise((resolve, reject) => {
-      const { streamId, step } = this.#session.open(target, this.#now());
-      const stream = this.#addStream(streamId, formatTarget(target));
-      const onAbort = (): void => {
-        this.#opening.delete(streamId);
-        stream.reset(toTunnelError(signal.reason, "ERR_ABORTED", "open"));
-        reject(toTunnelError(signal.reason, "ERR_ABORTED", "open"));
-      };
-      this.#opening.set(streamId, {
-        accept: () => {
-          signal.removeEventListener("abort", onAbort);
-          resolve(stream);
-        },
-        fail: (error) => {
-          signal.removeEventListener("abort", onAbort);
-          reject(error);
-        },
-      });
-      signal.addEventListener("abort", onAbort, { once: true });
-      this.#apply(step);
-      if (signal.aborted) onAbort();
-    });
+    const { streamId, step } = this.#session.open(target, this.#now());
+    const stream = this.#addStream(streamId, formatTarget(target));
+    const opened = this.#opening.wait(streamId, stream, signal, (error) => stream.reset(error));
+    this.#apply(step);
+    return opened;
+  }
+
+  /**
+   * Opens an association. @throws the same, and TunnelError `ERR_COMMAND_UNSUPPORTED` when the
+   * system carries no datagrams
+   */
+  associate(signal: AbortSignal): Promise<MuxPackets> {
+    if (!this.isOpen) throw new MisuseError("link takes no new streams");
+    const opening = this.#session.openPackets?.(this.#now());
+    if (opening === undefined) {
+      const text = `${this.#options.system} carries no datagrams`;
+      throw new TunnelError("ERR_COMMAND_UNSUPPORTED", text);
+    }
+    const { streamId, step } = opening;
+    const channel = this.#addPackets(streamId);
+    const opened = this.#opening.wait(streamId, channel, signal, (error) => channel.close(error));
+    this.#apply(step);
+    return opened;
+  }
+
+  /** Runs a command of this system's own on its session. */
+  run(command: (now: number) => Step<MuxEvent<Message>>): void {
+    if (!this.#isClosed) this.#apply(command(this.#now()));
   }
 
   /** The target of a requested stream was reached. */
-  accept(stream: MuxStream): void {
+  accept(stream: MuxStream | MuxPackets): void {
     this.#requested.delete(stream.id);
     this.#apply(this.#session.accept(stream.id, this.#now()));
   }
@@ -167,7 +190,7 @@ export class MuxDriver {
     if (free > 0) this.#runtime.slabs.recycle(chunk, free);
   }
 
-  #apply({ events, output }: Step<MuxEvent>, what: "answers" | "data" = "answers"): void {
+  #apply({ events, output }: Step<MuxEvent<Message>>, what: "answers" | "data" = "answers"): void {
     if (output.length > 0 && !this.#isClosed) {
       if (!this.#connection.write(output)) this.#isFull = true;
       if (this.#isFull && what === "answers") this.#countAnswers(output);
@@ -187,7 +210,7 @@ export class MuxDriver {
     this.abort(new PolicyError("ERR_LIMIT", text));
   }
 
-  #onEvent(event: MuxEvent): void {
+  #onEvent(event: MuxEvent<Message>): void {
     switch (event.type) {
       case "ready":
         this.#options.onReady?.(event.description);
@@ -199,9 +222,18 @@ export class MuxDriver {
         this.#options.onRequest?.(stream, event.target, gaveUp.signal);
         break;
       }
+      case "packetsRequested": {
+        const channel = this.#addPackets(event.streamId);
+        const gaveUp = new AbortController();
+        this.#requested.set(event.streamId, gaveUp);
+        this.#options.onPacketRequest?.(channel, gaveUp.signal);
+        break;
+      }
+      case "packetReceived":
+        this.#packets.get(event.streamId)?.received(event.packet);
+        break;
       case "streamAccepted":
-        this.#opening.get(event.streamId)?.accept();
-        this.#opening.delete(event.streamId);
+        this.#opening.accept(event.streamId);
         break;
       case "streamData":
         this.#onData(event.streamId, event.data);
@@ -214,6 +246,9 @@ export class MuxDriver {
         break;
       case "streamClosed":
         this.#onStreamClosed(event.streamId, event.error);
+        break;
+      case "message":
+        this.#options.onMessage?.(event.message);
         break;
       case "closed":
         if (event.error === undefined) this.#connection.close();
@@ -232,8 +267,13 @@ export class MuxDriver {
 
   #onStreamClosed(streamId: number, error: TunnelError | undefined): void {
     const stream = this.#streams.get(streamId);
-    this.#opening.get(streamId)?.fail(error ?? new TunnelError("ERR_CLOSED", "closed at once"));
-    this.#opening.delete(streamId);
+    this.#opening.fail(streamId, error ?? new TunnelError("ERR_CLOSED", "closed at once"));
+    const packets = this.#packets.get(streamId);
+    if (packets !== undefined) {
+      this.#packets.delete(streamId);
+      this.#gaveUp(streamId);
+      packets.closed(error);
+    }
     if (stream === undefined) return;
     this.#forget(stream);
     stream.closed(error);
@@ -248,10 +288,21 @@ export class MuxDriver {
     return stream;
   }
 
+  #addPackets(streamId: number): MuxPackets {
+    const info = { transport: this.#options.system, local: this.info.peer, peer: "datagrams" };
+    const channel = new MuxPackets(streamId, info, this.#packetLink);
+    this.#packets.set(streamId, channel);
+    return channel;
+  }
+
+  #gaveUp(streamId: number): void {
+    this.#requested.get(streamId)?.abort(new TunnelError("ERR_ABORTED", "the peer gave up"));
+    this.#requested.delete(streamId);
+  }
+
   #forget(stream: MuxStream): void {
     this.#streams.delete(stream.id);
-    this.#requested.get(stream.id)?.abort(new TunnelError("ERR_ABORTED", "the peer gave up"));
-    this.#requested.delete(stream.id);
+    this.#gaveUp(stream.id);
     this.#waiting.delete(stream);
     this.#slow.forget(stream);
   }
@@ -303,12 +354,16 @@ export class MuxDriver {
     this.#isClosed = true;
     this.#timer?.timer.cancel();
     const lost = linkLost(error, this.info);
-    for (const pending of this.#opening.values()) pending.fail(lost);
-    this.#opening.clear();
+    this.#opening.failAll(lost);
     for (const stream of this.#streams.values()) {
       this.#forget(stream);
       stream.closed(lost);
     }
+    for (const channel of this.#packets.values()) {
+      this.#gaveUp(channel.id);
+      channel.closed(lost);
+    }
+    this.#packets.clear();
     this.#slow.dispose();
     this.#options.onClose?.(error);
   }
@@ -316,11 +371,6 @@ export class MuxDriver {
 
 /** More than a thousand streams' opens and ends, and a sign of ill will. */
 const MAX_ANSWER_BYTES = 1024 * 1024;
-
-interface PendingOpen {
-  accept(): void;
-  fail(error: TunnelError): void;
-}
 
 function linkLost(error: TunnelError | undefined, info: ConnectionInfo): NetworkError {
   const why = error === undefined ? "the link ended" : error.message;

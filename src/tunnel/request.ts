@@ -1,6 +1,7 @@
 import type { Target } from "../address/target.ts";
 import type { TunnelError } from "../errors.ts";
 import type { Connection } from "./connection.ts";
+import type { PacketOpener } from "./packets.ts";
 
 /** Who asks, and through which door. Travels with a stream from inbound to log line. */
 export interface Metadata {
@@ -33,8 +34,8 @@ export interface Request {
 /** Where inbounds put requests. It never throws and never rejects. */
 export type OnRequest = (request: Request) => void;
 
-/** A way out: anything that can open a target. */
-export interface Outbound {
+/** A way out: anything that can open a target; with `associate`, for datagrams too. */
+export interface Outbound extends Partial<PacketOpener> {
   /** Its name in routes and logs: `direct`, `block`, `home`. */
   readonly name: string;
   /**
@@ -49,7 +50,7 @@ export interface Outbound {
 }
 
 /** Opens streams through a tunnel: what every tunnel's dialling end offers. */
-export interface StreamOpener {
+export interface StreamOpener extends Partial<PacketOpener> {
   open(
     target: Target,
     options: { readonly signal: AbortSignal; readonly metadata: Metadata },

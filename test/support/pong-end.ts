@@ -1,3 +1,4 @@
+import assert from "node:assert/strict";
 import { decodeSocksAddress } from "../../src/address/socks-address.ts";
 import { formatHostPort, formatTarget, type Target } from "../../src/address/target.ts";
 import type { TunnelError } from "../../src/errors.ts";
@@ -239,6 +240,10 @@ function describeEvent(event: MuxEvent): string {
       return `writable ${event.streamId}`;
     case "streamClosed":
       return `closed ${event.streamId}${errorOf(event.error)}`;
+    case "packetsRequested":
+    case "packetReceived":
+    case "message":
+      return assert.fail(`pong has no ${event.type}`);
     case "closed":
       return `over${errorOf(event.error)}`;
   }
