@@ -6,7 +6,7 @@ import { NetworkError, toTunnelError, TunnelError } from "../../errors.ts";
 import type { Connection } from "../../tunnel/connection.ts";
 import { connectSocket } from "../tcp/dial.ts";
 import { connectTls, type TlsDialOptions } from "../tls/dial.ts";
-import { OWN_CLOSE, WsConnection } from "./ws-connection.ts";
+import { maxMessageBytes, OWN_CLOSE, WsConnection, type WsFraming } from "./ws-connection.ts";
 
 /** Where and how to dial. */
 export interface WsDialOptions extends TlsDialOptions {
@@ -18,6 +18,10 @@ export interface WsDialOptions extends TlsDialOptions {
   readonly headers?: Readonly<Record<string, string>> | undefined;
   /** The Host header. @default the host and port dialled */
   readonly authority?: string | undefined;
+  /** @default "stream" */
+  readonly framing?: WsFraming | undefined;
+  /** See {@link WsConnectionOptions.pongMs}. */
+  readonly pongMs?: number | undefined;
 }
 
 /**
@@ -46,7 +50,7 @@ export async function dialWs(options: WsDialOptions): Promise<Connection> {
       createConnection: () => socket,
       perMessageDeflate: false,
       followRedirects: false,
-      maxPayload: MAX_MESSAGE_BYTES,
+      maxPayload: maxMessageBytes(options.framing),
       ...OWN_CLOSE,
       headers: { "User-Agent": "Go-http-client/1.1", ...options.headers },
     });
@@ -83,6 +87,8 @@ export async function dialWs(options: WsDialOptions): Promise<Connection> {
         new WsConnection(ws, {
           socket,
           runtime,
+          framing: options.framing,
+          pongMs: options.pongMs,
           keepaliveMs: options.keepaliveMs,
           info: {
             transport: secure ? "wss" : "ws",
@@ -94,6 +100,3 @@ export async function dialWs(options: WsDialOptions): Promise<Connection> {
     });
   });
 }
-
-/** A peer may fill one message with many frames; more than this it has no reason to. */
-const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;

@@ -5,20 +5,31 @@ import { WebSocketServer } from "ws";
 import { formatHostPort } from "../../address/target.ts";
 import type { Timer } from "../../clock/clock.ts";
 import { type ErrorCode, NetworkError } from "../../errors.ts";
-import type { Listener, OnConnection } from "../../tunnel/connection.ts";
+import type { Connection, Listener } from "../../tunnel/connection.ts";
 import { listenSockets, type TcpListenOptions } from "../tcp/listen.ts";
 import { listenTlsSockets, type TlsListenOptions } from "../tls/listen.ts";
-import { OWN_CLOSE, WsConnection } from "./ws-connection.ts";
+import { maxMessageBytes, OWN_CLOSE, WsConnection, type WsFraming } from "./ws-connection.ts";
 
 /** Where to listen. */
 export interface WsListenOptions extends TcpListenOptions {
   /** With it the WebSocket runs inside TLS (`wss`). */
   readonly tls?: TlsListenOptions["tls"] | undefined;
-  /** The only path served; `undefined` or `/` serves every path. */
-  readonly path?: string | undefined;
+  /** The only path served, or what decides; `undefined` or `/` serves every path. */
+  readonly path?: string | ((path: string) => boolean) | undefined;
+  /** @default "stream" */
+  readonly framing?: WsFraming | undefined;
+  /** Answers what asks for no upgrade. @default 426 on the path, 404 elsewhere */
+  readonly onHttp?: http.RequestListener | undefined;
   /** How long a peer may take over TLS and upgrade, each, ms. @default 10000 */
   readonly handshakeTimeoutMs?: number | undefined;
   readonly onHandshakeError?: TlsListenOptions["onHandshakeError"];
+}
+
+/** The request a WebSocket began with. */
+export interface UpgradeRequest {
+  /** Path and query. */
+  readonly path: string;
+  readonly headers: http.IncomingHttpHeaders;
 }
 
 /**
@@ -28,16 +39,16 @@ export interface WsListenOptions extends TcpListenOptions {
  */
 export async function listenWs(
   options: WsListenOptions,
-  onConnection: OnConnection,
+  onConnection: (connection: Connection, request: UpgradeRequest) => void,
 ): Promise<Listener> {
-  const { runtime, keepaliveMs, handshakeTimeoutMs = 10_000, tls } = options;
+  const { runtime, framing, keepaliveMs, handshakeTimeoutMs = 10_000, tls } = options;
   // Its own timeouts work only on ports it listens on itself; ours are in `feed`.
   const server = http.createServer({ maxHeaderSize: MAX_HEADER_BYTES });
   const deadlines = new WeakMap<Socket, Timer>();
   const upgrades = new WebSocketServer({
     noServer: true,
     perMessageDeflate: false,
-    maxPayload: MAX_MESSAGE_BYTES,
+    maxPayload: maxMessageBytes(framing),
     ...OWN_CLOSE,
     // RFC 6455 4.2.2: a foreign Origin is a browser somebody else steers. Reference: gorilla's CheckOrigin.
     verifyClient: (
@@ -48,11 +59,12 @@ export async function listenWs(
       else answer(false, 403);
     },
   });
-  server.on("request", (request, response) => {
+  const answer: http.RequestListener = (request, response) => {
     const isHere = matchesPath(options.path, request.url);
     response.writeHead(isHere ? 426 : 404, { connection: "close", "content-type": "text/plain" });
     response.end(isHere ? "this path speaks WebSocket\n" : "not found\n");
-  });
+  };
+  server.on("request", options.onHttp ?? answer);
   server.on("upgrade", (request, socket: Socket, head) => {
     if (!matchesPath(options.path, request.url)) {
       socket.write("HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
@@ -66,6 +78,7 @@ export async function listenWs(
         new WsConnection(ws, {
           socket,
           runtime,
+          framing,
           keepaliveMs,
           info: {
             transport: tls === undefined ? "ws" : "wss",
@@ -73,6 +86,7 @@ export async function listenWs(
             peer: formatHostPort(socket.remoteAddress ?? "-", socket.remotePort ?? 0),
           },
         }),
+        { path: request.url ?? "/", headers: request.headers },
       );
     });
   });
@@ -104,17 +118,15 @@ export async function listenWs(
     : await listenTlsSockets({ ...options, tls: { ...tls, alpn: ["http/1.1"] } }, feed);
 }
 
-function matchesPath(path: string | undefined, url: string | undefined): boolean {
-  if (path === undefined || path === "" || path === "/") return true;
-  return (url ?? "/").split("?", 1)[0] === path;
+function matchesPath(served: WsListenOptions["path"], url = "/"): boolean {
+  const [path = "/"] = url.split("?", 1);
+  if (typeof served === "function") return served(path);
+  return served === undefined || served === "" || served === "/" || path === served;
 }
 
 function sameHost(origin: string, host: string | undefined): boolean {
   return URL.canParse(origin) && new URL(origin).host === host?.toLowerCase();
 }
-
-/** A peer may fill one message with many frames; more than this it has no reason to. */
-const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 
 /** An upgrade has few headers. */
 const MAX_HEADER_BYTES = 16 * 1024;

@@ -17,10 +17,20 @@ export interface WsConnectionOptions {
   readonly runtime: Runtime;
   /** Quiet time before a WebSocket ping; twice that without any answer ends it; 0: off. @default 15000 */
   readonly keepaliveMs?: number | undefined;
+  /** @default "stream" */
+  readonly framing?: WsFraming | undefined;
+  /** Sends a pong nobody asked for this often, ms: some peers count nothing else as a sign of life. */
+  readonly pongMs?: number | undefined;
 }
 
 /**
- * A byte channel over binary WebSocket messages, whose borders mean nothing.
+ * What message borders mean. `stream`: nothing, messages are binary. `messages`: each chunk written
+ * leaves as one binary message, each message received, text or binary, is one chunk.
+ */
+export type WsFraming = "stream" | "messages";
+
+/**
+ * A byte channel, or one of messages, over a WebSocket.
  *
  * WebSocket has no half-close: `finish` sends a close frame, after which nothing comes back.
  */
@@ -31,6 +41,7 @@ export class WsConnection implements Connection {
   readonly #runtime: Runtime;
   readonly #inbox = new Inbox();
   readonly #keepaliveMs: number;
+  readonly #framing: WsFraming;
   #batch: Uint8Array[] = [];
   #batchBytes = 0;
   #inFlightBytes = 0;
@@ -42,6 +53,7 @@ export class WsConnection implements Connection {
   #socketError: TunnelError | undefined;
   #linger: Timer | undefined;
   #keepalive: Timer | undefined;
+  #pong: Timer | undefined;
   #lastHeardAt: number;
 
   constructor(ws: WebSocket, options: WsConnectionOptions) {
@@ -51,10 +63,13 @@ export class WsConnection implements Connection {
     this.#runtime = options.runtime;
     this.#flush = new TurnFlush(options.runtime.clock, () => this.#sendBatch());
     this.#keepaliveMs = options.keepaliveMs ?? DEFAULT_KEEPALIVE_MS;
+    this.#framing = options.framing ?? "stream";
     this.#lastHeardAt = options.runtime.clock.now();
     ws.binaryType = "fragments";
     ws.pause();
-    ws.on("message", (data: Buffer[], isBinary: boolean) => this.#onMessage(data, isBinary));
+    ws.on("message", (data: Buffer[] | Buffer, isBinary: boolean) =>
+      this.#onMessage(data, isBinary),
+    );
     ws.on("error", (cause) => {
       const text = `${this.info.transport} ${this.info.peer}: ${cause.message}`;
       this.#error ??= new NetworkError("ERR_CONNECTION_RESET", text, { cause });
@@ -68,6 +83,7 @@ export class WsConnection implements Connection {
       this.#socketError ??= socketError(cause, this.info);
     });
     this.#armKeepalive();
+    if (options.pongMs !== undefined) this.#armPong(options.pongMs);
   }
 
   get pendingBytes(): number {
@@ -170,6 +186,21 @@ export class WsConnection implements Connection {
     this.#inFlightBytes += bytes;
     const onSent = (): void => this.#onSent(batch, bytes);
     this.#socket.cork();
+    if (this.#framing === "messages") this.#sendMessages(batch, onSent);
+    else this.#sendFragments(batch, onSent);
+    this.#socket.uncork();
+  }
+
+  #sendMessages(batch: readonly Uint8Array[], onSent: () => void): void {
+    const options = { binary: true, compress: false, fin: true };
+    const last = batch.length - 1;
+    for (const [index, chunk] of batch.entries()) {
+      if (index === last) this.#ws.send(chunk, options, onSent);
+      else this.#ws.send(chunk, options);
+    }
+  }
+
+  #sendFragments(batch: readonly Uint8Array[], onSent: () => void): void {
     const last = batch.length - 1;
     let messageBytes = 0;
     let fragments = 0;
@@ -187,7 +218,6 @@ export class WsConnection implements Connection {
         else this.#ws.send(part, options);
       }
     }
-    this.#socket.uncork();
   }
 
   #onSent(batch: readonly Uint8Array[], bytes: number): void {
@@ -198,8 +228,13 @@ export class WsConnection implements Connection {
     this.#inbox.drained();
   }
 
-  #onMessage(fragments: readonly Buffer[], isBinary: boolean): void {
-    if (!isBinary) {
+  #onMessage(fragments: readonly Buffer[] | Buffer, isBinary: boolean): void {
+    // A text message comes whole, whatever `binaryType` says.
+    if (this.#framing === "messages") {
+      this.#inbox.deliver(Buffer.isBuffer(fragments) ? fragments : joined(fragments));
+      return;
+    }
+    if (!isBinary || Buffer.isBuffer(fragments)) {
       const text = `${this.info.peer} sent a text message where only binary ones belong`;
       this.reset(new NetworkError("ERR_PROTOCOL", text));
       return;
@@ -232,6 +267,13 @@ export class WsConnection implements Connection {
     this.#keepalive = clock.schedule(waitMs, () => this.#armKeepalive());
   }
 
+  #armPong(everyMs: number): void {
+    this.#pong = this.#runtime.clock.schedule(everyMs, () => {
+      if (this.#ws.readyState === this.#ws.OPEN) this.#ws.pong();
+      this.#armPong(everyMs);
+    });
+  }
+
   #dropBatch(): void {
     this.#batch = [];
     this.#batchBytes = 0;
@@ -242,14 +284,25 @@ export class WsConnection implements Connection {
     this.#error ??= closeError(this.#ws, code, { reason, info: this.info }, this.#socketError);
     this.#linger?.cancel();
     this.#keepalive?.cancel();
+    this.#pong?.cancel();
     this.#dropBatch();
     if (this.#error === undefined) this.#inbox.end();
     this.#inbox.close(this.#error);
   }
 }
 
+function joined(fragments: readonly Buffer[]): Buffer {
+  const [only] = fragments;
+  return only !== undefined && fragments.length === 1 ? only : Buffer.concat(fragments);
+}
+
 /** Options for `ws`, which its types lack: it leaves the wait for a close frame to us. */
 export const OWN_CLOSE: { readonly closeTimeout: number } = { closeTimeout: 2 ** 31 - 1 };
+
+/** The largest message taken: what LinkSocks allows, and more than any other peer has reason for. */
+export function maxMessageBytes(framing: WsFraming = "stream"): number {
+  return (framing === "messages" ? 32 : 16) * 1024 * 1024;
+}
 
 const NORMAL_CLOSURE = 1000;
 
