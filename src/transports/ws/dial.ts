@@ -22,6 +22,8 @@ export interface WsDialOptions extends TlsDialOptions {
   readonly framing?: WsFraming | undefined;
   /** See {@link WsConnectionOptions.pongMs}. */
   readonly pongMs?: number | undefined;
+  /** How many redirects in a row are followed, never from TLS to plain. @default 0 */
+  readonly maxRedirects?: number | undefined;
 }
 
 /**
@@ -71,8 +73,16 @@ export async function dialWs(options: WsDialOptions): Promise<Connection> {
     aborted.addEventListener("abort", onAbort, { once: true });
     ws.once("error", onError);
     ws.once("unexpected-response", (_, response) => {
+      const { statusCode = 0, headers } = response;
+      if ((options.maxRedirects ?? 0) > 0 && statusCode > 300 && statusCode < 309) {
+        aborted.removeEventListener("abort", onAbort);
+        ws.on("error", () => {});
+        ws.terminate();
+        resolve(followRedirect(options, headers.location));
+        return;
+      }
       const text =
-        `${peer}: websocket upgrade answered ${response.statusCode ?? 0} ${response.statusMessage ?? ""}`.trimEnd();
+        `${peer}: websocket upgrade answered ${statusCode} ${response.statusMessage ?? ""}`.trimEnd();
       fail(
         new TunnelError("ERR_PROTOCOL", text, {
           hint: "check the path in the URL, and that the server offers a WebSocket there",
@@ -98,5 +108,34 @@ export async function dialWs(options: WsDialOptions): Promise<Connection> {
         }),
       );
     });
+  });
+}
+
+/** Dials where a server sent us. The query is the new one's; credentials are not added again. */
+async function followRedirect(options: WsDialOptions, location = ""): Promise<Connection> {
+  const { to, secure, path = "/", maxRedirects = 0 } = options;
+  const authority = "path" in to ? "localhost" : formatHostPort(to.host, to.port);
+  const fail = (why: string): TunnelError => {
+    const text = `${authority}: websocket upgrade redirected to "${location}": ${why}`;
+    return new TunnelError("ERR_PROTOCOL", text, { hint: "put the right address into the URL" });
+  };
+  const from = `${secure ? "https" : "http"}://${authority}${path}`;
+  if (location === "" || !URL.canParse(location, from)) throw fail("that is no address");
+  const url = new URL(location, from);
+  const isSecure = /^(https|wss):$/.test(url.protocol);
+  if (!isSecure && !/^(http|ws):$/.test(url.protocol)) throw fail("that is no WebSocket");
+  if (secure && !isSecure) throw fail("that would leave TLS");
+  const host = url.hostname.replace(/^\[|\]$/g, "");
+  const port = url.port === "" ? (isSecure ? 443 : 80) : Number(url.port);
+  const isElsewhere = "path" in to || to.host !== host || to.port !== port;
+  if (isElsewhere && options.connect !== undefined)
+    throw fail("a proxy leads to the first one only");
+  return await dialWs({
+    ...options,
+    to: { host, port },
+    secure: isSecure,
+    path: `${url.pathname}${url.search}`,
+    authority: url.host,
+    maxRedirects: maxRedirects - 1,
   });
 }

@@ -594,6 +594,80 @@ describe("dialling a websocket", { timeout: 20_000 }, () => {
   });
 });
 
+describe("a websocket of messages", { timeout: 20_000 }, () => {
+  test("keeps borders both ways, also of long ones, of a paused reader's, and of text", async () => {
+    await using house = await listen({ framing: "messages" });
+    const near = await dial(house, { framing: "messages" });
+    const far = await house.accepted();
+    const sizes = [1, 70_000, 3, 300_000, 125, 126];
+    for (const connection of [near.connection, far.connection]) {
+      connection.write(sizes.slice(0, 3).map((size) => patternBytes(size)));
+      for (const size of sizes.slice(3)) connection.write([patternBytes(size)]);
+    }
+    far.connection.pause();
+    const total = sizes.reduce((sum, size) => sum + size, 0);
+    await near.received(total);
+    far.connection.resume();
+    await far.received(total);
+    assert.deepEqual(
+      near.chunks.map(({ byteLength }) => byteLength),
+      sizes,
+    );
+    assert.deepEqual(
+      far.chunks.map(({ byteLength }) => byteLength),
+      sizes,
+    );
+  });
+
+  test("takes text and fragments as messages like any other", async () => {
+    await using house = await listen({ framing: "messages" });
+    const peer = await RawPeer.connect(house);
+    const far = await house.accepted();
+    peer.send(0x1, Buffer.from("text"));
+    peer.socket.write(peer.encode(0x2, Buffer.from("frag"), { fin: false }));
+    peer.send(0x0, Buffer.from("ment"));
+    await far.received(12);
+    assert.deepEqual(
+      far.chunks.map((chunk) => Buffer.from(chunk).toString()),
+      ["text", "fragment"],
+    );
+  });
+
+  test("pongs unasked as often as it was told to, until it ends", async () => {
+    const clock = new ManualClock();
+    await using house = await listen();
+    const near = await dial(house, { runtime: runtime(clock), keepaliveMs: 0, pongMs: 25_000 });
+    await house.accepted();
+    assert.equal(clock.next, 25_000);
+    clock.advance(25_000);
+    assert.equal(clock.next, 50_000);
+    near.connection.reset(OVER);
+    await near.closed();
+    assert.equal(clock.next, undefined);
+  });
+
+  test("follows redirects with a new path, query and port, but not out of bounds", async () => {
+    await using house = await listen({ path: "/new" });
+    const at = `127.0.0.1:${house.to.port}`;
+    const moves = { absolute: `http://${at}/new?x=1`, ws: `ws://${at}/new` };
+    for (const location of Object.values(moves)) {
+      await using old = await listenPlain(answering(`HTTP/1.1 302 Found\r\nLocation: ${location}`));
+      const near = await dial(house, { to: old.to, maxRedirects: 1 });
+      const far = await house.accepted();
+      await exchange(near, far);
+    }
+    const refused: Record<string, RegExp> = {
+      "ftp://x/": /no WebSocket/,
+      "http://[": /no address/,
+      "/again": /answered 302/,
+    };
+    for (const [location, text] of Object.entries(refused)) {
+      await using old = await listenPlain(answering(`HTTP/1.1 302 Found\r\nLocation: ${location}`));
+      await assert.rejects(dial(house, { to: old.to, maxRedirects: 1 }), text);
+    }
+  });
+});
+
 describe("a websocket in tls", { skip: skipWithout("openssl"), timeout: 20_000 }, () => {
   let factory: CertificateFactory;
   let server: Identity;
