@@ -1,4 +1,4 @@
-import type { ReceiveWindow } from "./receive-window.ts";
+import type { ReceiveWindow } from "../../tunnel/receive-window.ts";
 
 /**
  * Where a stream stands on the wire. `finishHeld`: our side ended, but a pong-go remote would take

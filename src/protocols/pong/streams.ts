@@ -1,10 +1,10 @@
 import { MisuseError, PolicyError, StreamReset, type TunnelError } from "../../errors.ts";
+import { ReceiveWindow, type WindowBudget } from "../../tunnel/receive-window.ts";
 import { type Frame, FrameType, REFERENCE_MIN_PAYLOAD, REFERENCE_PAYLOAD } from "./codec.ts";
 import { decodeRst, RstCode, toRstCode } from "./codes.ts";
 import type { PongOptions } from "./options.ts";
 import type { Outgoing } from "./outgoing.ts";
 import type { Peer } from "./peer.ts";
-import { ReceiveWindow, type WindowBudget } from "./receive-window.ts";
 import { nextState, type PongStream, type StreamSignal } from "./stream-state.ts";
 import { StreamTimers } from "./stream-timers.ts";
 
