@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { isIP } from "node:net";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import { formatIp, parseIp, unmapIpv4 } from "./ip.ts";
+import { formatIp, parseIp, plainIp, unmapIpv4 } from "./ip.ts";
 
 const address = fc.oneof(
   fc.uint8Array({ minLength: 4, maxLength: 4 }),
@@ -76,6 +76,13 @@ describe("IP addresses", () => {
     for (const text of ["::10.1.2.3", "64:ff9b::10.1.2.3", "1::ffff:10.1.2.3", "10.1.2.3"]) {
       const bytes = parseIp(text);
       assert.equal(unmapIpv4(bytes ?? new Uint8Array()), bytes, text);
+    }
+  });
+
+  test("spells IPv4 inside IPv6 as IPv4, and nothing else differently", () => {
+    assert.equal(plainIp("::ffff:192.0.2.1"), "192.0.2.1");
+    for (const text of ["192.0.2.1", "::1", "::ffff:0:1", "::ffff:x", "fe80::1%eth0", "name", ""]) {
+      assert.equal(plainIp(text), text);
     }
   });
 });

@@ -31,6 +31,13 @@ export function unmapIpv4(bytes: Uint8Array): Uint8Array {
   return isMapped ? bytes.subarray(12) : bytes;
 }
 
+/** An IP literal in its usual form: `::ffff:a.b.c.d` as IPv4. Other text, and zones, stay as they are. */
+export function plainIp(text: string): string {
+  // The one spelling that sockets use; datagrams come too often to parse every address.
+  const inner = text.startsWith("::ffff:") ? text.slice("::ffff:".length) : "";
+  return isIP(inner) === 4 ? inner : text;
+}
+
 function parseIpv4(text: string): Uint8Array {
   const bytes = new Uint8Array(4);
   let at = 0;

@@ -1,0 +1,109 @@
+import assert from "node:assert/strict";
+import { createSocket } from "node:dgram";
+import { once } from "node:events";
+import { describe, test } from "node:test";
+import { until } from "../../../test/support/test-client.ts";
+import { ConfigError } from "../../errors.ts";
+import type { HostPort } from "../../address/socks-address.ts";
+import type { DatagramSocket } from "../../tunnel/datagrams.ts";
+import { bindUdp } from "./bind.ts";
+
+/** A bound socket and what it heard; closed with its scope. */
+class Ear implements Disposable {
+  readonly heard: { readonly text: string; readonly from: HostPort }[] = [];
+  #socket: DatagramSocket | undefined;
+
+  static async bind(at?: HostPort): Promise<Ear> {
+    const ear = new Ear();
+    ear.#socket = await bindUdp({
+      at,
+      onDatagram: (data, from) => void ear.heard.push({ text: Buffer.from(data).toString(), from }),
+    });
+    return ear;
+  }
+
+  get socket(): DatagramSocket {
+    return this.#socket ?? assert.fail("not bound");
+  }
+
+  [Symbol.dispose](): void {
+    this.#socket?.close();
+  }
+}
+
+const LOOPBACK = { host: "127.0.0.1", port: 0 };
+
+describe("bound udp socket", () => {
+  test("sends and receives, both families on one socket, IPv4 spelled as IPv4", async () => {
+    using any = await Ear.bind();
+    using four = await Ear.bind(LOOPBACK);
+    using six = await Ear.bind({ host: "::1", port: 0 });
+    const { port } = any.socket.local;
+    any.socket.send(Buffer.from("to four"), four.socket.local);
+    any.socket.send(Buffer.from("to six"), six.socket.local);
+    await until(() => four.heard.length + six.heard.length === 2, "arrival");
+    assert.deepEqual(four.heard, [{ text: "to four", from: { host: "127.0.0.1", port } }]);
+    assert.deepEqual(six.heard, [{ text: "to six", from: { host: "::1", port } }]);
+    four.socket.send(Buffer.from("from four"), { host: "127.0.0.1", port });
+    await until(() => any.heard.length === 1, "arrival");
+    assert.deepEqual(any.heard, [{ text: "from four", from: four.socket.local }]);
+    assert.equal(any.socket.dropped, 0);
+  });
+
+  test("carries an empty datagram and the largest one", async () => {
+    using ear = await Ear.bind(LOOPBACK);
+    using mouth = await Ear.bind(LOOPBACK);
+    mouth.socket.send(new Uint8Array(0), ear.socket.local);
+    mouth.socket.send(new Uint8Array(65_507).fill(97), ear.socket.local);
+    await until(() => ear.heard.length === 2, "arrival");
+    assert.deepEqual(
+      ear.heard.map(({ text }) => text.length),
+      [0, 65_507],
+    );
+  });
+
+  test("counts what cannot be sent, and goes on", async () => {
+    using ear = await Ear.bind(LOOPBACK);
+    using mouth = await Ear.bind(LOOPBACK);
+    const { socket } = mouth;
+    const here = ear.socket.local;
+    socket.send(new Uint8Array(65_508), here);
+    socket.send(new Uint8Array(1), { ...here, port: 0 });
+    socket.send(new Uint8Array(1), { ...here, port: 65_536 });
+    socket.send(new Uint8Array(1), { ...here, host: "::1" });
+    socket.send(new Uint8Array(1), { ...here, host: "name.example" });
+    socket.send(Buffer.from("still here"), { ...here, host: "::ffff:127.0.0.1" });
+    await until(() => ear.heard.length === 1 && socket.dropped === 5, "arrival");
+    assert.equal(ear.heard[0]?.text, "still here");
+  });
+
+  test("says which address is taken, and what to do", async () => {
+    using ear = await Ear.bind(LOOPBACK);
+    const at = ear.socket.local;
+    await assert.rejects(bindUdp({ at, onDatagram: () => {} }), (thrown) => {
+      assert.ok(thrown instanceof ConfigError);
+      assert.equal(thrown.code, "ERR_LISTEN");
+      assert.match(thrown.message, /^cannot bind UDP 127\.0\.0\.1:\d+: the address is already in/);
+      return thrown.hint !== undefined;
+    });
+    const elsewhere = { host: "192.0.2.77", port: 0 };
+    await assert.rejects(bindUdp({ at: elsewhere, onDatagram: () => {} }), /not one of this/);
+  });
+
+  test("frees its port when it is closed, once or twice, and drops what comes later", async () => {
+    using ear = await Ear.bind(LOOPBACK);
+    const at = ear.socket.local;
+    ear.socket.close();
+    ear.socket.close();
+    ear.socket.send(new Uint8Array(1), at);
+    assert.equal(ear.socket.dropped, 1);
+    const again = createSocket("udp4").bind(at.port, at.host);
+    await once(again, "listening");
+    again.close();
+  });
+
+  test("binds a name", async () => {
+    using ear = await Ear.bind({ host: "localhost", port: 0 });
+    assert.match(ear.socket.local.host, /^(?:127\.0\.0\.1|::1)$/);
+  });
+});

@@ -1,0 +1,27 @@
+import type { HostPort } from "../address/socks-address.ts";
+
+/** One bound UDP socket. Addresses are IP text; IPv4 inside IPv6 is written as IPv4. */
+export interface DatagramSocket {
+  /** Where it is bound, with the port the system chose. */
+  readonly local: HostPort;
+  /** Datagrams that did not leave: no room, too long, or no way to the address. */
+  readonly dropped: number;
+  /**
+   * Sends one datagram to an IP address. What cannot be sent is dropped and counted: no address
+   * may end what goes on with the others. The bytes are given.
+   */
+  send(data: Uint8Array, to: HostPort): void;
+  /** Frees the port. Idempotent; nothing is received afterwards. */
+  close(): void;
+}
+
+/** How a UDP socket is bound: `bindUdp` of `transports/udp`. */
+export type BindUdp = (options: {
+  /**
+   * Where; port 0: the system chooses. Without it every address of both families, or of IPv4 alone
+   * where there is no IPv6.
+   */
+  readonly at?: HostPort | undefined;
+  /** Takes what arrives; the bytes are given. */
+  readonly onDatagram: (data: Uint8Array, from: HostPort) => void;
+}) => Promise<DatagramSocket>;
