@@ -5,8 +5,8 @@ import { handshake } from "../../tunnel/handshake.ts";
 import type { Logger } from "../../tunnel/logger.ts";
 import type { LoginGuard } from "../../tunnel/logins.ts";
 import { MuxDriver } from "../../tunnel/mux-driver.ts";
-import type { MuxStream } from "../../tunnel/mux-stream.ts";
-import type { OnRequest, Request } from "../../tunnel/request.ts";
+import { muxRequest } from "../../tunnel/mux-request.ts";
+import type { OnRequest } from "../../tunnel/request.ts";
 import type { Runtime } from "../../tunnel/runtime.ts";
 import type { SlowReaderPolicy } from "../../tunnel/slow-readers.ts";
 import { parseHeader } from "./codec.ts";
@@ -144,7 +144,7 @@ export class PongServer {
         if (this.#isClosing) return stream.reset(new TunnelError("ERR_SHUTDOWN", "shutting down"));
         const { peer: source } = connection.info;
         const metadata = { inbound: name, source, user };
-        this.#options.onRequest(toRequest(link, stream, { target, metadata, signal }));
+        this.#options.onRequest(muxRequest(link, stream, { target, metadata, signal }));
       },
       onClose: (error) => {
         this.#links.delete(link);
@@ -156,21 +156,6 @@ export class PongServer {
     log.info("client connected", { transport: connection.info.transport });
     link.start(session.start(runtime.clock.now()));
   }
-}
-
-function toRequest(
-  link: MuxDriver,
-  stream: MuxStream,
-  request: Omit<Request, "accept" | "reject">,
-): Request {
-  return {
-    ...request,
-    accept: () => {
-      link.accept(stream);
-      return stream;
-    },
-    reject: (error) => stream.reset(error),
-  };
 }
 
 /** As pong-go intends, and unlike it, enforced. */
