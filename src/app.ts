@@ -6,7 +6,7 @@ import type { Config, InboundConfig, RouteConfig, ServeConfig } from "./config/c
 import type { ListenAddress } from "./config/listen-address.ts";
 import { inboundName, serveName } from "./config/references.ts";
 import type { SystemName } from "./config/systems.ts";
-import { describeTunnelUrl } from "./config/tunnel-url.ts";
+import { describeTunnelUrl, type TunnelUrl } from "./config/tunnel-url.ts";
 import { ConfigError, type TunnelError } from "./errors.ts";
 import { createForwardInbound, type ForwardInboundOptions } from "./inbound/forward/inbound.ts";
 import { createBlockOutbound } from "./outbound/block/block-outbound.ts";
@@ -15,17 +15,21 @@ import { createTunnelOutbound } from "./outbound/tunnel/tunnel-outbound.ts";
 import { createUpstreamOutbound } from "./outbound/upstream/upstream-outbound.ts";
 import { proxyDialer, readProxy } from "./registry/dialers.ts";
 import { listenForTunnel } from "./registry/listeners.ts";
+import { createPolicies } from "./registry/policies.ts";
 import { createProxyInbound } from "./registry/proxy-inbound.ts";
 import { REGISTRY } from "./registry/registry.ts";
 import { createSecrets, type Secrets } from "./registry/secrets.ts";
 import type {
   ConnectedTunnel,
+  ConnectHooks,
+  ProvidedTunnel,
   ServedTunnel,
   SystemContext,
+  Takers,
   TunnelState,
   TunnelSystem,
 } from "./registry/system.ts";
-import { ExitPolicy, type Policy, policyByRequest } from "./relay/exit-policy.ts";
+import type { Policy } from "./relay/exit-policy.ts";
 import { guardOutbound } from "./relay/guarded-outbound.ts";
 import type { StreamInfo } from "./relay/live-stream.ts";
 import { createRelay, type Relay, type StreamEvent } from "./relay/relay.ts";
@@ -116,6 +120,7 @@ class RunningApp implements App {
   readonly #secrets: Secrets;
   readonly #outbounds = new Map<string, Outbound>();
   readonly #tunnels = new Map<string, { readonly url: string; readonly tunnel: ConnectedTunnel }>();
+  readonly #provided = new Map<string, { readonly url: string; readonly tunnel: ProvidedTunnel }>();
   readonly #served: ServedTunnel[] = [];
   readonly #open: Listener[] = [];
   readonly #settle: { refused(error: TunnelError): void; stdio(error?: TunnelError): void };
@@ -136,7 +141,7 @@ class RunningApp implements App {
   }
 
   async start(): Promise<void> {
-    const policy = this.#policies();
+    const policy = createPolicies(this.#config);
     this.#outbounds.set(
       "direct",
       createDirectOutbound({ runtime: this.#runtime, dialTcp, policy: policy.exit }),
@@ -153,14 +158,15 @@ class RunningApp implements App {
     this.#relay = relay;
     for (const serve of this.#config.serve) await this.#serve(serve, relay.onRequest);
     for (const inbound of this.#config.inbounds) await this.#addInbound(inbound, relay.onRequest);
-    if (Object.keys(this.#config.provide).length > 0) {
-      throw new ConfigError("provide: no system of this version has that role yet");
+    for (const name of Object.keys(this.#config.provide)) {
+      await this.#provide(name, { onRequest: relay.onRequest });
     }
     for (const { tunnel } of this.#tunnels.values()) tunnel.start();
+    for (const { tunnel } of this.#provided.values()) tunnel.start();
   }
 
   tunnels(): readonly TunnelStatus[] {
-    return Array.from(this.#tunnels, ([name, { url, tunnel }]) => ({
+    return Array.from([...this.#tunnels, ...this.#provided], ([name, { url, tunnel }]) => ({
       name,
       url,
       ...tunnel.status(),
@@ -192,29 +198,8 @@ class RunningApp implements App {
     await Promise.all(this.#open.map((listener) => listener.close()));
     await this.#relay?.close(graceMs);
     await Promise.all(this.#served.map((served) => served.close(0)));
-    await Promise.all(Array.from(this.#tunnels.values(), ({ tunnel }) => tunnel.close(0)));
-  }
-
-  /**
-   * `exit` judges what `direct` dials, by whom it is asked; `guard` judges what peers of `serve`
-   * send on elsewhere. What our own users send into a tunnel is the far side's to judge.
-   */
-  #policies(): { readonly exit: Policy; readonly guard: Policy } {
-    const { serve, allow, deny } = this.#config;
-    const local = new ExitPolicy({ allow, deny });
-    const served = new Map<string, (user: string | undefined) => Policy>();
-    for (const entry of serve) {
-      const everybody = new ExitPolicy({ allow: entry.allow, deny: entry.deny });
-      const restricted = new Map<string, Policy>();
-      for (const [name, client] of Object.entries(entry.clients)) {
-        if (client.allow !== undefined) restricted.set(name, everybody.restrictedTo(client.allow));
-      }
-      served.set(serveName(entry), (user) => restricted.get(user ?? "") ?? everybody);
-    }
-    return {
-      exit: policyByRequest(({ inbound, user }) => served.get(inbound)?.(user) ?? local),
-      guard: policyByRequest(({ inbound, user }) => served.get(inbound)?.(user) ?? ANYTHING),
-    };
+    const dialled = [...this.#tunnels.values(), ...this.#provided.values()];
+    await Promise.all(dialled.map(({ tunnel }) => tunnel.close(0)));
   }
 
   async #addTunnel(name: string, guard: Policy): Promise<void> {
@@ -223,24 +208,40 @@ class RunningApp implements App {
     const { url } = config;
     const connect = systemFor(url.system).connect;
     if (connect === undefined) throw new ConfigError(`${url.system} has no connect role`);
-    const description = describeTunnelUrl(url);
+    const tunnel = await connect(config, this.#context(name), this.#hooks(name, url));
+    this.#tunnels.set(name, { url: describeTunnelUrl(url), tunnel });
+    this.#outbounds.set(name, guardOutbound(createTunnelOutbound(name, tunnel), guard));
+  }
+
+  async #provide(name: string, takers: Takers): Promise<void> {
+    const config = this.#config.provide[name];
+    if (config === undefined) return;
+    const { url } = config;
+    const provide = systemFor(url.system).provide;
+    if (provide === undefined) throw new ConfigError(`${url.system} has no provide role`);
+    const hooks = this.#hooks(name, url);
+    const tunnel = await provide(config, this.#context(name), { hooks, takers });
+    this.#provided.set(name, { url: describeTunnelUrl(url), tunnel });
+  }
+
+  #hooks(name: string, url: TunnelUrl): ConnectHooks {
+    const described = describeTunnelUrl(url);
     if (url.options.insecure === true) {
       this.#logger.warn("certificate checks are OFF for this tunnel", {
         tunnel: name,
         hint: "anybody on the way can read and change everything; use pin= or ca= instead",
       });
     }
-    const tunnel = await connect(config, this.#context(name), {
-      onStatus: (state) => this.#options.onTunnel?.({ name, url: description, ...state }),
+    return {
+      onStatus: (state) => this.#options.onTunnel?.({ name, url: described, ...state }),
       onRefused: (error) => this.#settle.refused(error),
-    });
-    this.#tunnels.set(name, { url: description, tunnel });
-    this.#outbounds.set(name, guardOutbound(createTunnelOutbound(name, tunnel), guard));
+    };
   }
 
   #makeRelay(): Relay {
     const [firstTunnel] = this.#tunnels.keys();
-    const serveNames = this.#config.serve.map(serveName);
+    const { serve, provide } = this.#config;
+    const serveNames = [...serve.map(serveName), ...Object.keys(provide)];
     const routes = this.#config.routes.map(toRoute);
     // What peers ask for leaves here, unless a route says otherwise.
     if (serveNames.length > 0) routes.push({ inbounds: serveNames, via: "direct" });
@@ -366,10 +367,3 @@ function expiry(pem: string): Date | undefined {
     return undefined; // the listener took it, so it works; only its date stays unknown
   }
 }
-
-/** Our own users' wishes into a tunnel: the far side judges them. */
-const ANYTHING: Policy = {
-  checkName: () => undefined,
-  checkAddress: () => undefined,
-  checkUnresolved: () => undefined,
-};

@@ -1,7 +1,8 @@
-import type { ConnectConfig, ServeConfig } from "../config/config.ts";
+import type { ConnectConfig, ProvideConfig, ServeConfig } from "../config/config.ts";
 import type { TunnelError } from "../errors.ts";
 import type { OnConnection } from "../tunnel/connection.ts";
 import type { Logger } from "../tunnel/logger.ts";
+import type { OnPacketRequest } from "../tunnel/packets.ts";
 import type { OnRequest, StreamOpener } from "../tunnel/request.ts";
 import type { Runtime } from "../tunnel/runtime.ts";
 import type { Secrets } from "./secrets.ts";
@@ -39,7 +40,20 @@ export interface ServedTunnel {
   close(graceMs: number): Promise<void>;
 }
 
-/** What `connect` reports while it runs. */
+/** The dialling end that lends our network; its wishes go where `provide` was told. */
+export interface ProvidedTunnel {
+  start(): void;
+  status(): TunnelState;
+  close(graceMs: number): Promise<void>;
+}
+
+/** Takes what peers ask for. */
+export interface Takers {
+  readonly onRequest: OnRequest;
+  readonly onPacketRequest?: OnPacketRequest | undefined;
+}
+
+/** What `connect` and `provide` report while they run. */
 export interface ConnectHooks {
   onStatus(state: TunnelState): void;
   /** The peer said no for good: there is no use in trying again. */
@@ -53,6 +67,11 @@ export interface TunnelSystem {
     context: SystemContext,
     hooks: ConnectHooks,
   ) => Promise<ConnectedTunnel>;
+  readonly provide?: (
+    config: ProvideConfig,
+    context: SystemContext,
+    options: { readonly hooks: ConnectHooks; readonly takers: Takers },
+  ) => Promise<ProvidedTunnel>;
   readonly serve?: (
     config: ServeConfig,
     context: SystemContext,
