@@ -18,8 +18,14 @@ export interface WsListenOptions extends TcpListenOptions {
   readonly path?: string | ((path: string) => boolean) | undefined;
   /** @default "stream" */
   readonly framing?: WsFraming | undefined;
-  /** Answers what asks for no upgrade. @default 426 on the path, 404 elsewhere */
+  /**
+   * Answers what asks for no upgrade, asks for it elsewhere, or asks wrongly.
+   *
+   * @default 426 on the path, 404 elsewhere
+   */
   readonly onHttp?: http.RequestListener | undefined;
+  /** Lets in what a foreign page asks for: its login is no cookie that a browser adds. @default false */
+  readonly anyOrigin?: boolean | undefined;
   /** How long a peer may take over TLS and upgrade, each, ms. @default 10000 */
   readonly handshakeTimeoutMs?: number | undefined;
   readonly onHandshakeError?: TlsListenOptions["onHandshakeError"];
@@ -43,7 +49,11 @@ export async function listenWs(
 ): Promise<Listener> {
   const { runtime, framing, keepaliveMs, handshakeTimeoutMs = 10_000, tls } = options;
   // Its own timeouts work only on ports it listens on itself; ours are in `feed`.
-  const server = http.createServer({ maxHeaderSize: MAX_HEADER_BYTES });
+  const server = http.createServer({
+    maxHeaderSize: MAX_HEADER_BYTES,
+    shouldUpgradeCallback: (request) =>
+      options.onHttp === undefined || (matchesPath(options.path, request.url) && isSound(request)),
+  });
   const deadlines = new WeakMap<Socket, Timer>();
   const upgrades = new WebSocketServer({
     noServer: true,
@@ -55,8 +65,9 @@ export async function listenWs(
       { origin, req }: { origin: string | undefined; req: http.IncomingMessage },
       answer: (isWelcome: boolean, status?: number) => void,
     ) => {
-      if (origin === undefined || sameHost(origin, req.headers.host)) answer(true);
-      else answer(false, 403);
+      const isForeign = origin !== undefined && !sameHost(origin, req.headers.host);
+      if (isForeign && options.anyOrigin !== true) answer(false, 403);
+      else answer(true);
     },
   });
   const answer: http.RequestListener = (request, response) => {
@@ -122,6 +133,17 @@ function matchesPath(served: WsListenOptions["path"], url = "/"): boolean {
   const [path = "/"] = url.split("?", 1);
   if (typeof served === "function") return served(path);
   return served === undefined || served === "" || served === "/" || path === served;
+}
+
+/** Whether the request is one that becomes a WebSocket. Spec: RFC 6455 4.2.1. */
+function isSound({ method, headers }: http.IncomingMessage): boolean {
+  const key = headers["sec-websocket-key"] ?? "";
+  return (
+    method === "GET" &&
+    headers.upgrade?.toLowerCase() === "websocket" &&
+    headers["sec-websocket-version"] === "13" &&
+    /^[A-Za-z0-9+/]{22}==$/.test(key)
+  );
 }
 
 function sameHost(origin: string, host: string | undefined): boolean {
