@@ -98,8 +98,8 @@ function urls(): string {
   const options = Object.keys(OPTIONS)
     .filter(isOptionName)
     .map((name) => {
-      const { form, summary: meaning, system = "all", roles, needs } = OPTIONS[name];
-      const where = [system, ...(roles ?? []), ...(needs ? [`needs ${needs}`] : [])].join(", ");
+      const { form, summary: meaning, systems: of = ["all"], roles, needs } = OPTIONS[name];
+      const where = [...of, ...(roles ?? []), ...(needs ? [`needs ${needs}`] : [])].join(", ");
       return `| \`${name}\` | \`${form.replaceAll("|", "\\|")}\` | ${where} | ${meaning} |`;
     });
   return [

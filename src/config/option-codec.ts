@@ -1,3 +1,5 @@
+import type { HostPort } from "../address/socks-address.ts";
+import { formatHostPort, parseHostPort } from "../address/target.ts";
 import { ConfigError } from "../errors.ts";
 import {
   type Credential,
@@ -96,6 +98,26 @@ export const headers: OptionCodec<readonly Header[]> = {
   write: (values, how) =>
     values.map(({ name, value }) => `${name}: ${formatCredential(value, how)}`),
 };
+
+/** Secrets, in the order given. */
+export const tokens: OptionCodec<readonly Credential[]> = {
+  form: "TOKEN",
+  read: (texts) => texts.map((text) => parseCredential(text)),
+  write: (values, how) => values.map((value) => formatCredential(value, how)),
+};
+
+/** Servers, in the order given. */
+export const hostPorts: OptionCodec<readonly HostPort[]> = {
+  form: "HOST:PORT",
+  read: (texts) => texts.map(parseServer),
+  write: (values) => values.map(({ host, port }) => formatHostPort(host, port)),
+};
+
+function parseServer(text: string): HostPort {
+  const place = parseHostPort(text);
+  if (place !== undefined && place.port > 0) return place;
+  throw new ConfigError(`"${text}" is no server: write host:port`);
+}
 
 function parseFlag(text: string): boolean {
   const value = FLAGS.get(text.toLowerCase());

@@ -1,3 +1,4 @@
+import type { HostPort } from "../address/socks-address.ts";
 import type { Credential } from "./credential.ts";
 import type { Milliseconds } from "./duration.ts";
 import {
@@ -7,11 +8,13 @@ import {
   type Header,
   headers,
   hostName,
+  hostPorts,
   integer,
   type OptionCodec,
   pem,
   pins,
   proxyUrl,
+  tokens,
 } from "./option-codec.ts";
 import type { ProxyUrl } from "./proxy-url.ts";
 import type { Role, SystemName } from "./systems.ts";
@@ -45,14 +48,26 @@ export interface OptionValues {
   readonly streams: number;
   /** pong: which program the other side runs. */
   readonly peer: PongPeer;
-  /** pong: whether our extensions are offered. */
+  /** pong, linksocks: whether our extensions are offered. */
   readonly ext: boolean;
-  /** pong: what happens to a stream whose reader is too slow. */
+  /** pong, linksocks: what happens to a stream whose reader is too slow. */
   readonly slow: SlowPolicy;
   /** pong: connections kept ready. */
   readonly spare: number;
   /** pong: after this age a connection gets no new streams. */
   readonly maxage: Milliseconds;
+  /** linksocks: WebSockets at one time. */
+  readonly threads: number;
+  /** linksocks: answers the program before the exit does. */
+  readonly fastopen: boolean;
+  /** linksocks: tokens of connectors a provider announces. */
+  readonly connector: readonly Credential[];
+  /** linksocks: whether a refusal is tried again. */
+  readonly retryauth: boolean;
+  /** linksocks: servers to try after the one in the URL. */
+  readonly failover: readonly HostPort[];
+  /** linksocks: payloads from this size on are compressed, bytes. */
+  readonly gzip: number;
   /** pong: how long the answer to the client waits for a sign of the target. */
   readonly hold: Milliseconds;
 }
@@ -83,8 +98,8 @@ export interface OptionDefinition extends OptionInfo {
 export interface OptionInfo {
   /** One sentence on what it does. */
   readonly summary: string;
-  /** The only system that has it. @default all */
-  readonly system?: SystemName;
+  /** The only systems that have it. @default all */
+  readonly systems?: readonly SystemName[];
   /** The roles that have it. @default all */
   readonly roles?: readonly Role[];
   /** What the transport must have. */
@@ -144,35 +159,64 @@ export const OPTIONS: Readonly<Record<OptionName, OptionDefinition>> = {
   }),
   streams: option("streams", integer(1, 300), {
     summary: "streams on one connection before another one is dialled; default 100",
-    system: "pong",
+    systems: ["pong"],
     roles: ["connect"],
   }),
   peer: option("peer", choice(PONG_PEERS), {
     summary: "what the other side runs, where its quirks must be known; default auto",
-    system: "pong",
+    systems: ["pong"],
   }),
   ext: option("ext", flag, {
     summary: "offer Sluice's extensions (windows, probes, real half-close); default on",
-    system: "pong",
+    systems: ["pong", "linksocks"],
   }),
   slow: option("slow", choice(SLOW_POLICIES), {
     summary:
       "a stream whose reader is too slow is reset, or pauses the whole connection; default reset",
-    system: "pong",
+    systems: ["pong", "linksocks"],
   }),
   spare: option("spare", integer(0, 8), {
     summary: "connections kept open in advance; default 1",
-    system: "pong",
+    systems: ["pong"],
     roles: ["connect"],
   }),
   maxage: option("maxage", duration({ min: 1_000, max: 30 * 86_400_000 }), {
     summary: "give a connection no new streams after this age; default 1h",
-    system: "pong",
+    systems: ["pong"],
     roles: ["connect"],
+  }),
+  threads: option("threads", integer(1, 64), {
+    summary: "WebSockets to the server at one time; default 1",
+    systems: ["linksocks"],
+    roles: ["connect", "provide"],
+  }),
+  fastopen: option("fastopen", flag, {
+    summary: "tell programs they are connected before the far side says so; default off",
+    systems: ["linksocks"],
+    roles: ["connect"],
+  }),
+  connector: option("connector", tokens, {
+    summary: "token of a connector to announce, where the server allows it; repeatable",
+    systems: ["linksocks"],
+    roles: ["provide"],
+  }),
+  retryauth: option("retryauth", flag, {
+    summary: "try again even when the server says the token is wrong; default off",
+    systems: ["linksocks"],
+    roles: ["connect", "provide"],
+  }),
+  failover: option("failover", hostPorts, {
+    summary: "another server, host:port, dialled when those before cannot be reached; repeatable",
+    systems: ["linksocks"],
+    roles: ["connect", "provide"],
+  }),
+  gzip: option("gzip", integer(1024, 1_048_576), {
+    summary: "compress pieces of at least so many bytes where that saves a tenth; default never",
+    systems: ["linksocks"],
   }),
   hold: option("hold", duration({ min: 0, max: 60_000 }), {
     summary: "hold the answer to the client this long for a sign of the target; default 0",
-    system: "pong",
+    systems: ["pong"],
     roles: ["connect"],
   }),
 };
@@ -188,7 +232,7 @@ export function optionNames(system: SystemName, role: Role): OptionName[] {
     .filter(isOptionName)
     .filter((name) => {
       const definition = OPTIONS[name];
-      const isOfSystem = definition.system === undefined || definition.system === system;
+      const isOfSystem = definition.systems?.includes(system) ?? true;
       return isOfSystem && (definition.roles?.includes(role) ?? true);
     });
 }

@@ -8,11 +8,16 @@ import { dialTcp } from "../transports/tcp/dial.ts";
 import { DEFAULT_KEEPALIVE_MS, type TcpSocketOptions } from "../transports/tcp/tcp-connection.ts";
 import { dialTls } from "../transports/tls/dial.ts";
 import type { TlsClientOptions } from "../transports/tls/tls-options.ts";
-import { dialWs } from "../transports/ws/dial.ts";
+import { dialWs, type WsDialOptions } from "../transports/ws/dial.ts";
 import type { Connection, Dialer } from "../tunnel/connection.ts";
 import { toDuplex } from "../tunnel/duplex.ts";
 import type { Runtime } from "../tunnel/runtime.ts";
 import { type Secrets, whose } from "./secrets.ts";
+
+/** How a system uses its WebSockets. */
+export type WebSocketSettings = Partial<
+  Pick<WsDialOptions, "framing" | "path" | "maxRedirects" | "pongMs">
+>;
 
 /**
  * A dialer for the byte channel of a tunnel URL, through its proxy if it has one.
@@ -23,6 +28,7 @@ export async function createDialer(
   url: TunnelUrl,
   runtime: Runtime,
   secrets: Secrets,
+  websocket: WebSocketSettings = {},
 ): Promise<Dialer> {
   const { transport, host, port, path, options } = url;
   const settings: TlsClientOptions = {
@@ -43,7 +49,7 @@ export async function createDialer(
     (async (signal: AbortSignal | undefined): Promise<Duplex> => toDuplex(await via(signal)));
   const to = { host, port };
   const base = { ...socket, to, tls: settings, connect };
-  const ws = { ...base, path: path === "" ? "/" : path, headers };
+  const ws = { ...base, path: path === "" ? "/" : path, headers, ...websocket };
   const dial = async (signal: AbortSignal): Promise<Connection> => {
     switch (transport) {
       case "tcp":
