@@ -6,6 +6,7 @@ import { createSocks5Inbound } from "../inbound/socks5/inbound.ts";
 import type { OnConnection } from "../tunnel/connection.ts";
 import type { InboundOptions } from "../tunnel/inbound.ts";
 import { Logins } from "../tunnel/logins.ts";
+import type { OnPacketRequest } from "../tunnel/packets.ts";
 import type { OnRequest } from "../tunnel/request.ts";
 import { createLoginGuard } from "./login-guard.ts";
 import type { Secrets } from "./secrets.ts";
@@ -28,7 +29,12 @@ export async function createProxyInbound(
     passwords.size === 0
       ? undefined
       : new Logins({ users: passwords, guard: createLoginGuard(options.runtime.clock) });
-  const common = { ...options, onRequest: withVia(options.onRequest, via), logins };
+  const common = {
+    ...options,
+    onRequest: withVia(options.onRequest, via),
+    onPacketRequest: options.onPacketRequest && packetsWithVia(options.onPacketRequest, via),
+    logins,
+  };
   const http = createHttpInbound(common);
   if (kind === "http") return http;
   const handlers = {
@@ -45,6 +51,19 @@ function withVia(onRequest: OnRequest, via: string | undefined): OnRequest {
   return (request) => {
     onRequest({
       target: request.target,
+      metadata: { ...request.metadata, via },
+      signal: request.signal,
+      accept: () => request.accept(),
+      reject: (error) => request.reject(error),
+    });
+  };
+}
+
+/** The same for associations. */
+function packetsWithVia(onRequest: OnPacketRequest, via: string | undefined): OnPacketRequest {
+  if (via === undefined) return onRequest;
+  return (request) => {
+    onRequest({
       metadata: { ...request.metadata, via },
       signal: request.signal,
       accept: () => request.accept(),

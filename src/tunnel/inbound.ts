@@ -1,5 +1,7 @@
+import type { BindUdp } from "./datagrams.ts";
 import type { Logger } from "./logger.ts";
 import type { Logins } from "./logins.ts";
+import type { OnPacketRequest } from "./packets.ts";
 import type { OnRequest } from "./request.ts";
 import type { Runtime } from "./runtime.ts";
 
@@ -9,6 +11,9 @@ export interface InboundOptions {
   readonly name: string;
   /** Takes every client's wish. */
   readonly onRequest: OnRequest;
+  /** Takes wishes for datagrams; without it, or without `bindUdp`, they are refused. */
+  readonly onPacketRequest?: OnPacketRequest | undefined;
+  readonly bindUdp?: BindUdp | undefined;
   readonly runtime: Runtime;
   readonly logger: Logger;
 }

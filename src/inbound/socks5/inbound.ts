@@ -16,11 +16,18 @@ import {
   type Socks5Request,
 } from "./codec.ts";
 import { REPLY_OF } from "./reply-of.ts";
+import { associate } from "./udp-association.ts";
 
-/** Options of a SOCKS5 inbound. With `logins` every client has to name itself. */
-export type Socks5InboundOptions = HandshakeInboundOptions;
+/**
+ * Options of a SOCKS5 inbound. With `logins` every client has to name itself; with
+ * `onPacketRequest` and `bindUdp` there is UDP ASSOCIATE.
+ */
+export interface Socks5InboundOptions extends HandshakeInboundOptions {
+  /** Ends an association without datagrams for this long, ms; 0: never. @default 300000 */
+  readonly udpIdleTimeoutMs?: number | undefined;
+}
 
-/** Serves SOCKS5: RFC 1928 with no authentication or RFC 1929, CONNECT only. */
+/** Serves SOCKS5: RFC 1928 with no authentication or RFC 1929; CONNECT and UDP ASSOCIATE. */
 export function createSocks5Inbound(options: Socks5InboundOptions): OnConnection {
   const inbound = new Socks5Inbound(options);
   return (connection) => inbound.serve(connection);
@@ -39,7 +46,7 @@ class Socks5Inbound {
     this.#handshakes.serve(connection, async (read) => {
       const user = await this.#authenticate(connection, read);
       try {
-        this.#carryOut(connection, await read("request", readRequest), user);
+        await this.#carryOut(connection, await read("request", readRequest), user);
       } catch (thrown) {
         const error = toTunnelError(thrown, "ERR_PROTOCOL", "request");
         connection.write([encodeReply(REPLY_OF[error.code])]);
@@ -68,7 +75,11 @@ class Socks5Inbound {
     return user;
   }
 
-  #carryOut(connection: Connection, request: Socks5Request, user: string | undefined): void {
+  async #carryOut(
+    connection: Connection,
+    request: Socks5Request,
+    user: string | undefined,
+  ): Promise<void> {
     switch (request.command) {
       case Command.connect:
         this.#connect(connection, request, user);
@@ -76,11 +87,25 @@ class Socks5Inbound {
       case Command.bind:
         throw unsupported("BIND");
       case Command.udpAssociate:
-        // UDP comes in here: a relay socket, its address in the reply, `network: "udp"` targets.
-        throw unsupported("UDP ASSOCIATE");
+        await this.#associate(connection, request, user);
+        return;
       default:
         throw unsupported(`command ${request.command}`);
     }
+  }
+
+  async #associate(
+    connection: Connection,
+    { port }: Socks5Request,
+    user: string | undefined,
+  ): Promise<void> {
+    const { bindUdp, onPacketRequest } = this.#options;
+    if (bindUdp === undefined || onPacketRequest === undefined) {
+      throw unsupported("UDP ASSOCIATE");
+    }
+    const { udpIdleTimeoutMs = DEFAULT_UDP_IDLE_TIMEOUT_MS } = this.#options;
+    const options = { ...this.#options, bindUdp, onPacketRequest, udpIdleTimeoutMs };
+    await associate(connection, { port, user }, options);
   }
 
   #connect(connection: Connection, { host, port }: Socks5Request, user: string | undefined): void {
@@ -104,3 +129,6 @@ function unsupported(command: string): TunnelError {
     hint: "use CONNECT",
   });
 }
+
+/** Longer than games and calls pause, shorter than forgotten ports matter. */
+const DEFAULT_UDP_IDLE_TIMEOUT_MS = 300_000;
