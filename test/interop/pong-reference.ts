@@ -1,9 +1,8 @@
-import { once } from "node:events";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import net from "node:net";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { type Child, start } from "../support/child-process.ts";
+import { accepts, lowPort } from "../support/low-port.ts";
 import { certificate, CLIENT_ID, type PongTransport } from "../support/tunnel.ts";
 
 /** Programs named in `SLUICE_INTEROP_PONG`, separated by `:` or `,`. */
@@ -89,25 +88,6 @@ export function isSecure(transport: PongTransport): boolean {
   return transport === "tls" || transport === "wss";
 }
 
-/**
- * A free port below those the system gives out by itself: pong-go stops when one of its listeners
- * cannot bind.
- */
-async function lowPort(): Promise<number> {
-  for (;;) {
-    const port = FIRST_PORT + Math.floor(Math.random() * PORT_COUNT);
-    const probe = net.createServer();
-    const isFree = await new Promise<boolean>((resolve) => {
-      probe.once("error", () => resolve(false));
-      probe.listen(port, "127.0.0.1", () => resolve(true));
-    });
-    if (!isFree) continue;
-    probe.close();
-    await once(probe, "close");
-    return port;
-  }
-}
-
 async function listening(port: number, child: Child): Promise<void> {
   let isOver = false;
   void child.exit.then(() => {
@@ -122,20 +102,6 @@ async function listening(port: number, child: Child): Promise<void> {
   }
 }
 
-/** Whether something takes connections on a port of loopback. */
-export function accepts(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const probe = net.connect({ port, host: "127.0.0.1" });
-    probe.once("error", () => resolve(false));
-    probe.once("connect", () => {
-      probe.destroy();
-      resolve(true);
-    });
-  });
-}
-
-const FIRST_PORT = 20_000;
-const PORT_COUNT = 10_000;
 const START_MS = 10_000;
 const READY_MS = 1_700;
 const RUN_MS = 900_000;

@@ -10,7 +10,8 @@ import {
   ourRemote,
   type Way,
 } from "./pong-ends.ts";
-import { accepts, isHead, Reference } from "./pong-reference.ts";
+import { accepts } from "../support/low-port.ts";
+import { isHead, Reference } from "./pong-reference.ts";
 import { startTarget, type Target } from "./pong-target.ts";
 
 /** One end of ours against one pong-go process, over one transport. */

@@ -45,7 +45,7 @@ export function answer(text: string): string {
 }
 
 /** Starts it on loopback. */
-export async function startTarget(): Promise<Target> {
+export async function startTarget(host?: string): Promise<Target> {
   const open = new Set<net.Socket>();
   const origin = await tcpOrigin((socket) => {
     open.add(socket);
@@ -54,7 +54,7 @@ export async function startTarget(): Promise<Target> {
       if (first.byteLength === REQUEST_BYTES) serve(socket, first);
       else socket.destroy();
     });
-  });
+  }, host);
   return { port: origin.port, open, [Symbol.asyncDispose]: () => origin[Symbol.asyncDispose]() };
 }
 

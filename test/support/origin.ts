@@ -30,12 +30,15 @@ export async function httpOrigin(): Promise<Origin> {
 }
 
 /** A TCP server whose connections go to `onSocket`, half-open allowed. */
-export async function tcpOrigin(onSocket: (socket: net.Socket) => void): Promise<Origin> {
+export async function tcpOrigin(
+  onSocket: (socket: net.Socket) => void,
+  host: string = LOOPBACK,
+): Promise<Origin> {
   const server = net.createServer({ allowHalfOpen: true }, (socket) => {
     socket.on("error", () => {}); // tests reset connections on purpose
     onSocket(socket);
   });
-  return await listen(server);
+  return await listen(server, host);
 }
 
 /** `size` bytes of a pattern in which no two nearby blocks are equal, so that a slip shows. */
@@ -81,13 +84,13 @@ function patternBlock(from: number, length: number): Buffer {
   return block;
 }
 
-async function listen(server: net.Server): Promise<Origin> {
+async function listen(server: net.Server, host = LOOPBACK): Promise<Origin> {
   const sockets = new Set<net.Socket>();
   server.on("connection", (socket: net.Socket) => {
     sockets.add(socket);
     socket.once("close", () => sockets.delete(socket));
   });
-  server.listen(0, "127.0.0.1");
+  server.listen(0, host);
   await once(server, "listening");
   const address = server.address();
   return {
@@ -101,6 +104,7 @@ async function listen(server: net.Server): Promise<Origin> {
   };
 }
 
+const LOOPBACK = "127.0.0.1";
 const BLOCK = 256 * 1024;
 const BASE = Buffer.from(
   Uint8Array.from({ length: BLOCK }, (_, at) => (31 * at + 7 * (at >> 8)) & 0xff),
