@@ -3,8 +3,12 @@ import { normalizeHostName } from "../../address/host-name.ts";
 import { formatTarget, type Target } from "../../address/target.ts";
 import { type ErrorCode, NetworkError, type PolicyError } from "../../errors.ts";
 import type { Connection } from "../../tunnel/connection.ts";
-import type { Metadata, Outbound } from "../../tunnel/request.ts";
+import type { BindUdp } from "../../tunnel/datagrams.ts";
+import { type Logger, silentLogger } from "../../tunnel/logger.ts";
+import type { Outbound } from "../../tunnel/request.ts";
 import type { Runtime } from "../../tunnel/runtime.ts";
+import type { DialPolicy } from "./dial-policy.ts";
+import { openDirectPackets } from "./direct-packets.ts";
 import { dialFirst } from "./happy-eyeballs.ts";
 import { type Lookup, Resolver } from "./resolver.ts";
 
@@ -17,20 +21,16 @@ export type DialTcp = (options: {
   readonly lookup?: LookupFunction;
 }) => Promise<Connection>;
 
-/** What may be dialled, and for whom: `ExitPolicy` of `relay`. */
-export interface DialPolicy {
-  /** Judges a target before its name is resolved. */
-  checkName(target: Target, metadata: Metadata): PolicyError | undefined;
-  /** Judges one address that `target` stands for, just before it is dialled. */
-  checkAddress(address: string, target: Target, metadata: Metadata): PolicyError | undefined;
-}
-
 /** Options of the way out through this machine's own network. */
 export interface DirectOutboundOptions {
   /** @default "direct" */
   readonly name?: string | undefined;
   readonly runtime: Runtime;
   readonly dialTcp: DialTcp;
+  /** Without it the way out carries no datagrams. */
+  readonly bindUdp?: BindUdp | undefined;
+  /** Hears of targets whose datagrams are dropped. @default silent */
+  readonly logger?: Logger | undefined;
   /** @default everything may be dialled */
   readonly policy?: DialPolicy | undefined;
   /** @default the system's resolver */
@@ -39,6 +39,8 @@ export interface DirectOutboundOptions {
   readonly connectTimeoutMs?: number | undefined;
   /** Dials addresses of this family only. @default both */
   readonly ipVersion?: 4 | 6 | undefined;
+  /** Ends an association without datagrams for this long, ms; 0: never. @default 300000 */
+  readonly udpIdleTimeoutMs?: number | undefined;
 }
 
 /**
@@ -49,11 +51,11 @@ export interface DirectOutboundOptions {
  * the resolver; `127.1`, `0x7f000001` and their kind become addresses there and are judged as such.
  */
 export function createDirectOutbound(options: DirectOutboundOptions): Outbound {
-  const { name = "direct", runtime, dialTcp, policy, ipVersion } = options;
+  const { name = "direct", runtime, dialTcp, policy, ipVersion, bindUdp } = options;
   const { connectTimeoutMs = DEFAULT_CONNECT_TIMEOUT_MS } = options;
   const { clock } = runtime;
   const resolver = new Resolver({ clock, lookup: options.lookup });
-  return {
+  const outbound: Outbound = {
     name,
     dial: async (target, { signal, metadata }) => {
       checkTarget(target);
@@ -83,6 +85,18 @@ export function createDirectOutbound(options: DirectOutboundOptions): Outbound {
           }),
         { clock, signal },
       );
+    },
+  };
+  if (bindUdp === undefined) return outbound;
+  const { logger = silentLogger, udpIdleTimeoutMs = DEFAULT_UDP_IDLE_TIMEOUT_MS } = options;
+  const shared = { name, runtime, logger, bindUdp, resolver, policy, ipVersion, udpIdleTimeoutMs };
+  return {
+    ...outbound,
+    associate: async ({ signal, metadata }) => {
+      const packets = await openDirectPackets({ ...shared, metadata });
+      if (signal.aborted) packets.close();
+      signal.throwIfAborted();
+      return packets;
     },
   };
 }
@@ -116,3 +130,6 @@ function answering(address: string): LookupFunction {
 }
 
 const DEFAULT_CONNECT_TIMEOUT_MS = 10_000;
+
+/** Longer than games and calls pause, shorter than forgotten sockets matter. */
+const DEFAULT_UDP_IDLE_TIMEOUT_MS = 300_000;
