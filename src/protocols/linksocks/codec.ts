@@ -26,7 +26,10 @@ import {
  *
  * Spec: linksocks 1. Reference: linksocks `message.go`, `ParseMessageWithVersion`.
  */
-export function parseMessage(bytes: Uint8Array): Message | Malformed {
+export function parseMessage(
+  bytes: Uint8Array,
+  maxBytes: number = Number.POSITIVE_INFINITY,
+): Message | Malformed {
   const [version, type] = bytes;
   if (version === undefined || type === undefined) {
     return malformed(undefined, undefined, new ProtocolError("message too short"));
@@ -34,6 +37,10 @@ export function parseMessage(bytes: Uint8Array): Message | Malformed {
   if (version >> 4 !== VERSION >> 4) {
     const text = `unsupported protocol major version: peer=${describeVersion(version)} local=${describeVersion(VERSION)}`;
     return malformed(type, undefined, new ProtocolError(text));
+  }
+  if (bytes.byteLength > maxBytes) {
+    const text = `message of ${bytes.byteLength} bytes exceeds ${maxBytes}`;
+    return malformed(type, channelOf(type, bytes), new ProtocolError(text));
   }
   const reader = new MessageReader(bytes, HEADER_BYTES);
   try {
@@ -353,8 +360,8 @@ const VERSION = 0x01;
 const HEADER_BYTES = 2;
 /** Version, type, protocol, channel, compression, length. */
 const DATA_HEADER_BYTES: number = HEADER_BYTES + 1 + ID_BYTES + 1 + 4;
-/** What one length octet can say. */
-const MAX_TEXT_BYTES = 255;
+/** What one length octet can say: the longest host, token and error text, bytes. */
+export const MAX_TEXT_BYTES = 255;
 
 /** Where messages that belong to a channel name it. */
 const CHANNEL_OFFSETS: Readonly<Record<number, number | undefined>> = {

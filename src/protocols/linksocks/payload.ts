@@ -1,0 +1,57 @@
+import { constants, gunzipSync, gzipSync } from "node:zlib";
+import { ProtocolError } from "../../errors.ts";
+import { encodeData } from "./codec.ts";
+import { Compression, type DataTcp, type DataUdp, type DataUnknown } from "./messages.ts";
+
+/**
+ * The payload as it was before compression. Spec: linksocks 1.8.
+ *
+ * @throws ProtocolError when it is no gzip, or grows beyond `maxBytes`
+ */
+export function inflate(data: DataTcp | DataUdp | DataUnknown, maxBytes: number): Uint8Array {
+  if (data.compression !== Compression.gzip) return data.payload;
+  try {
+    return gunzipSync(data.payload, { maxOutputLength: maxBytes });
+  } catch (cause) {
+    const isBomb = cause instanceof RangeError;
+    const what = isBomb ? `inflates to more than ${maxBytes} bytes` : "is no gzip";
+    throw new ProtocolError(`payload of ${data.payload.byteLength} bytes ${what}`, { cause });
+  }
+}
+
+/** How TCP data is cut into messages. */
+export interface PayloadOptions {
+  readonly maxPayloadBytes: number;
+  readonly compressFromBytes: number;
+}
+
+/**
+ * Data messages for `data`: pieces of at most `maxPayloadBytes`, or larger ones where those are
+ * compressed and that saves a tenth.
+ */
+export function* splitPayload(
+  header: Uint8Array,
+  data: Uint8Array,
+  options: PayloadOptions,
+): Generator<Uint8Array> {
+  const { maxPayloadBytes, compressFromBytes } = options;
+  let plainUntil = 0;
+  for (let at = 0; at < data.byteLength; ) {
+    if (at >= plainUntil && data.byteLength - at >= compressFromBytes) {
+      const whole = data.subarray(at, at + Math.max(maxPayloadBytes, compressFromBytes));
+      const compressed = gzipSync(whole, { level: constants.Z_BEST_SPEED });
+      if (compressed.byteLength <= whole.byteLength * WORTH) {
+        yield encodeData(header, Compression.gzip, compressed);
+        at += whole.byteLength;
+        continue;
+      }
+      plainUntil = at + whole.byteLength; // not tried again before
+    }
+    const piece = data.subarray(at, at + maxPayloadBytes);
+    yield encodeData(header, Compression.none, piece);
+    at += piece.byteLength;
+  }
+}
+
+/** Compressed bytes for each plain one, at most, for it to be worth the peer's time. */
+const WORTH = 0.9;
