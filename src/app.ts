@@ -121,7 +121,7 @@ class RunningApp implements App {
   readonly #outbounds = new Map<string, Outbound>();
   readonly #tunnels = new Map<string, { readonly url: string; readonly tunnel: ConnectedTunnel }>();
   readonly #provided = new Map<string, { readonly url: string; readonly tunnel: ProvidedTunnel }>();
-  readonly #served: ServedTunnel[] = [];
+  readonly #served: { readonly config: ServeConfig; readonly tunnel: ServedTunnel }[] = [];
   readonly #open: Listener[] = [];
   readonly #settle: { refused(error: TunnelError): void; stdio(error?: TunnelError): void };
   #relay: Relay | undefined;
@@ -154,9 +154,10 @@ class RunningApp implements App {
       this.#outbounds.set(name, guardOutbound(outbound, policy.guard));
     }
     for (const name of Object.keys(this.#config.connect)) await this.#addTunnel(name, policy.guard);
+    for (const serve of this.#config.serve) await this.#addServed(serve, policy.guard);
     const relay = this.#makeRelay();
     this.#relay = relay;
-    for (const serve of this.#config.serve) await this.#serve(serve, relay.onRequest);
+    for (const { config, tunnel } of this.#served) await this.#listenForPeers(config, tunnel);
     for (const inbound of this.#config.inbounds) await this.#addInbound(inbound, relay.onRequest);
     for (const name of Object.keys(this.#config.provide)) {
       await this.#provide(name, { onRequest: relay.onRequest });
@@ -197,7 +198,7 @@ class RunningApp implements App {
   async #close(graceMs: number): Promise<void> {
     await Promise.all(this.#open.map((listener) => listener.close()));
     await this.#relay?.close(graceMs);
-    await Promise.all(this.#served.map((served) => served.close(0)));
+    await Promise.all(this.#served.map(({ tunnel }) => tunnel.close(0)));
     const dialled = [...this.#tunnels.values(), ...this.#provided.values()];
     await Promise.all(dialled.map(({ tunnel }) => tunnel.close(0)));
   }
@@ -253,7 +254,7 @@ class RunningApp implements App {
     });
   }
 
-  async #serve(config: ServeConfig, onRequest: OnRequest): Promise<void> {
+  async #addServed(config: ServeConfig, guard: Policy): Promise<void> {
     const { url } = config;
     const serve = systemFor(url.system).serve;
     if (serve === undefined) throw new ConfigError(`${url.system} has no serve role`);
@@ -264,12 +265,27 @@ class RunningApp implements App {
         hint: "drop --anonymous and name clients",
       });
     }
-    const context = this.#context(name);
-    const served = await serve(config, context, onRequest);
-    this.#served.push(served);
-    const { listener, certificate } = await listenForTunnel(config, context, (connection) =>
-      served.accept(connection),
-    );
+    // The relay is made when every way out is known, and before anybody can ask.
+    const onRequest: OnRequest = (request) => this.#relay?.onRequest(request);
+    const tunnel = await serve(config, this.#context(name), {
+      onRequest,
+      addOutbound: (outbound) =>
+        void this.#outbounds.set(outbound.name, guardOutbound(outbound, guard)),
+      removeOutbound: (outbound) => void this.#outbounds.delete(outbound),
+      openProxy: async (proxy) => {
+        const options = { runtime: this.#runtime, logger: this.#logger, onRequest };
+        const named = { ...options, name: inboundName(proxy) };
+        const accept = await createProxyInbound(proxy, named, this.#secrets);
+        return await listenTcp({ runtime: this.#runtime, at: proxy.listen }, accept);
+      },
+    });
+    this.#served.push({ config, tunnel });
+  }
+
+  async #listenForPeers(config: ServeConfig, tunnel: ServedTunnel): Promise<void> {
+    const { url } = config;
+    const name = serveName(config);
+    const { listener, certificate } = await listenForTunnel(config, this.#context(name), tunnel);
     this.#open.push(listener);
     this.listeners.push({
       name,

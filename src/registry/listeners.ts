@@ -3,11 +3,13 @@ import { ConfigError } from "../errors.ts";
 import { listenTcp } from "../transports/tcp/listen.ts";
 import { DEFAULT_KEEPALIVE_MS } from "../transports/tcp/tcp-connection.ts";
 import { listenTls, type TlsListenOptions } from "../transports/tls/listen.ts";
-import { listenWs } from "../transports/ws/listen.ts";
+import { listenWs, type WsListenOptions } from "../transports/ws/listen.ts";
 import type { Listener, OnConnection } from "../tunnel/connection.ts";
 import type { Logger } from "../tunnel/logger.ts";
 import type { Runtime } from "../tunnel/runtime.ts";
 import { type Secrets, whose } from "./secrets.ts";
+import type { ServedTunnel } from "./system.ts";
+import { answerWeb } from "./web-answers.ts";
 
 /** A listener, and what is known of the certificate it shows. */
 export interface TunnelListener {
@@ -24,11 +26,12 @@ export interface TunnelListener {
 export async function listenForTunnel(
   { url, cert, key }: ServeConfig,
   { runtime, logger, secrets }: { runtime: Runtime; logger: Logger; secrets: Secrets },
-  onConnection: OnConnection,
+  served: ServedTunnel,
 ): Promise<TunnelListener> {
   const { transport, host, port, path, options } = url;
   const { keepalive: keepaliveMs = DEFAULT_KEEPALIVE_MS } = options;
   const at = { runtime, at: { host, port }, keepaliveMs, ackTimeoutMs: keepaliveMs };
+  const onConnection: OnConnection = (connection) => served.accept(connection, "");
   const onHandshakeError = (error: Error, peer: string): void => {
     logger.warn("connection refused", {
       peer,
@@ -47,6 +50,19 @@ export async function listenForTunnel(
     const ca = await secrets.pem(options.ca, whose("ca", url));
     return { cert: certificate, key: keyPem, ca };
   };
+  const web = (): Partial<WsListenOptions> => {
+    if (served.web === undefined) return { path };
+    const { web: surface } = served;
+    return {
+      framing: "messages",
+      path: (asked) => surface.isSocket(asked),
+      onHttp: answerWeb(surface, { runtime, logger }),
+      // Its logins are in the request or behind it: no browser adds them by itself.
+      anyOrigin: true,
+    };
+  };
+  const onUpgrade: Parameters<typeof listenWs>[1] = (connection, request) =>
+    served.accept(connection, request.path);
   const listen = async (): Promise<Listener> => {
     switch (transport) {
       case "tcp":
@@ -54,9 +70,9 @@ export async function listenForTunnel(
       case "tls":
         return await listenTls({ ...at, tls: await tls(), onHandshakeError }, onConnection);
       case "ws":
-        return await listenWs({ ...at, path, onHandshakeError }, onConnection);
+        return await listenWs({ ...at, ...web(), onHandshakeError }, onUpgrade);
       case "wss":
-        return await listenWs({ ...at, path, tls: await tls(), onHandshakeError }, onConnection);
+        return await listenWs({ ...at, ...web(), tls: await tls(), onHandshakeError }, onUpgrade);
       default:
         throw new ConfigError(`transport ${transport} cannot be listened on in this version`);
     }

@@ -40,7 +40,7 @@ export const pong: TunnelSystem = {
     });
   },
 
-  async serve(config, { name, runtime, logger, secrets }, onRequest) {
+  async serve(config, { name, runtime, logger, secrets }, { onRequest }) {
     const clients = await readClients(config, secrets);
     return new PongServer({
       name,

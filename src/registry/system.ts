@@ -1,9 +1,14 @@
-import type { ConnectConfig, ProvideConfig, ServeConfig } from "../config/config.ts";
+import type {
+  ConnectConfig,
+  ProvideConfig,
+  ProxyInboundConfig,
+  ServeConfig,
+} from "../config/config.ts";
 import type { TunnelError } from "../errors.ts";
-import type { OnConnection } from "../tunnel/connection.ts";
+import type { Connection, Listener } from "../tunnel/connection.ts";
 import type { Logger } from "../tunnel/logger.ts";
 import type { OnPacketRequest } from "../tunnel/packets.ts";
-import type { OnRequest, StreamOpener } from "../tunnel/request.ts";
+import type { OnRequest, Outbound, StreamOpener } from "../tunnel/request.ts";
 import type { Runtime } from "../tunnel/runtime.ts";
 import type { Secrets } from "./secrets.ts";
 
@@ -36,8 +41,36 @@ export interface ConnectedTunnel extends StreamOpener {
 
 /** The listening end of a tunnel; a listener feeds it connections. */
 export interface ServedTunnel {
-  readonly accept: OnConnection;
+  /** @param path of the request a WebSocket began with, and its query; else empty */
+  accept(connection: Connection, path: string): void;
+  /** For systems whose WebSockets carry messages: what else they do with HTTP. */
+  readonly web?: WebSurface | undefined;
   close(graceMs: number): Promise<void>;
+}
+
+/** The HTTP side of a system on WebSockets. */
+export interface WebSurface {
+  /** Whether WebSockets are taken on this path, which has no query. */
+  isSocket(path: string): boolean;
+  /** Answers everything else. */
+  answer(question: WebQuestion): Promise<WebAnswer>;
+}
+
+/** One HTTP request, read whole. */
+export interface WebQuestion {
+  readonly method: string;
+  /** Decoded, without query. */
+  readonly path: string;
+  /** What `X-API-Key` says; empty without it. */
+  readonly apiKey: string;
+  readonly body: string;
+}
+
+/** Its answer. */
+export interface WebAnswer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
 }
 
 /** The dialling end that lends our network; its wishes go where `provide` was told. */
@@ -51,6 +84,15 @@ export interface ProvidedTunnel {
 export interface Takers {
   readonly onRequest: OnRequest;
   readonly onPacketRequest?: OnPacketRequest | undefined;
+}
+
+/** What `serve` may do to the program around it. */
+export interface ServeHooks extends Takers {
+  /** Makes a way out known by its name; those that are no name of the configuration hold a slash. */
+  addOutbound(outbound: Outbound): void;
+  removeOutbound(name: string): void;
+  /** Opens a proxy. @throws ConfigError when its address is not to be had */
+  openProxy(config: ProxyInboundConfig): Promise<Listener>;
 }
 
 /** What `connect` and `provide` report while they run. */
@@ -75,6 +117,6 @@ export interface TunnelSystem {
   readonly serve?: (
     config: ServeConfig,
     context: SystemContext,
-    onRequest: OnRequest,
+    hooks: ServeHooks,
   ) => Promise<ServedTunnel>;
 }

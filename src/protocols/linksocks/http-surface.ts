@@ -5,7 +5,7 @@ export interface HttpQuestion {
   readonly path: string;
   /** What `X-API-Key` says; empty without it. */
   readonly apiKey: string;
-  /** At most {@link MAX_BODY_BYTES}, as text. */
+  /** As text. */
   readonly body: string;
 }
 
@@ -17,13 +17,21 @@ export interface HttpAnswer {
   readonly body: string;
 }
 
+/** What stands behind the paths that are no WebSocket's. */
+export interface HttpSurface {
+  /** Where WebSockets are taken, and below. */
+  readonly socketPath: string;
+  /** Absent: there is none. */
+  readonly api: { answer(question: HttpQuestion): Promise<HttpAnswer> } | undefined;
+}
+
 /** Answers what is no WebSocket. Spec: linksocks 2.1. Reference: `server.go`, `Serve`. */
 export async function answerHttp(
   question: HttpQuestion,
-  api: { answer(question: HttpQuestion): Promise<HttpAnswer> } | undefined,
+  { socketPath, api }: HttpSurface,
 ): Promise<HttpAnswer> {
   const { path, method } = question;
-  if (isSocketPath(path)) {
+  if (isBelow(path, socketPath)) {
     const [status, text] = method === "GET" ? [400, "Bad Request"] : [405, "Method Not Allowed"];
     return plain(status, text, { "sec-websocket-version": "13" });
   }
@@ -38,13 +46,13 @@ export async function answerHttp(
   return NOT_FOUND;
 }
 
-/** Whether WebSockets are taken on this path: `/socket`, and everything below. */
-export function isSocketPath(path: string): boolean {
-  return path === "/socket" || path.startsWith("/socket/");
+/** Whether WebSockets are taken on this path: the one that is served, and everything below. */
+export function isBelow(path: string, socketPath: string): boolean {
+  return path === socketPath || path.startsWith(`${socketPath}/`);
 }
 
-/** Largest body of a request that is read. */
-export const MAX_BODY_BYTES: number = 64 * 1024;
+/** Where clients look unless told otherwise. */
+export const SOCKET_PATH = "/socket";
 
 function plain(status: number, text: string, headers: Record<string, string> = {}): HttpAnswer {
   return {
@@ -58,6 +66,3 @@ const TEXT = { "content-type": "text/plain; charset=utf-8" };
 
 /** What is not there. */
 export const NOT_FOUND: HttpAnswer = plain(404, "404 page not found");
-
-/** A body that is too large to be read. */
-export const TOO_LARGE: HttpAnswer = plain(413, "request body too large");

@@ -13,7 +13,13 @@ import { Api } from "./api.ts";
 import { encodeMessage } from "./codec.ts";
 import { ConnectorWishes } from "./connector-wishes.ts";
 import { DirectSignalling } from "./direct-signalling.ts";
-import { answerHttp, type HttpAnswer, type HttpQuestion } from "./http-surface.ts";
+import {
+  answerHttp,
+  type HttpAnswer,
+  type HttpQuestion,
+  isBelow,
+  SOCKET_PATH,
+} from "./http-surface.ts";
 import { Hub, type OutboundBook } from "./hub.ts";
 import type { ControlMessage } from "./messages.ts";
 import type { LinkSocksOptions } from "./options.ts";
@@ -35,6 +41,8 @@ export interface NamedToken {
 export interface LinkSocksServerOptions {
   /** The name of this inbound in logs and routes. */
   readonly name: string;
+  /** Where WebSockets are taken, and below. @default "/socket" */
+  readonly path?: string | undefined;
   /** Whose targets we dial. */
   readonly clients: readonly NamedToken[];
   /** Who dials targets; the name is also that of the way out. */
@@ -142,7 +150,13 @@ export class LinkSocksServer {
 
   /** Answers what is no WebSocket. */
   async answer(question: HttpQuestion): Promise<HttpAnswer> {
-    return await answerHttp(question, this.#api);
+    const { path: socketPath = SOCKET_PATH } = this.#options;
+    return await answerHttp(question, { socketPath, api: this.#api });
+  }
+
+  /** Whether WebSockets are taken on this path. */
+  isSocket(path: string): boolean {
+    return isBelow(path, this.#options.path ?? SOCKET_PATH);
   }
 
   /** Takes no new channels, lets running ones finish for `graceMs`, then ends every WebSocket. */
