@@ -6,7 +6,7 @@ import type { Runtime } from "../tunnel/runtime.ts";
 import type { Router } from "./router.ts";
 import { type Splice, splice, type SpliceResult } from "./splice.ts";
 
-/** One stream as `sluice streams` shows it. */
+/** One stream, or one association of datagrams, as `sluice streams` shows it. */
 export interface StreamInfo {
   /** Counts up from 1, never used twice. */
   readonly id: number;
@@ -17,13 +17,16 @@ export interface StreamInfo {
   /** `host:port` of the client. */
   readonly source: string;
   readonly user: string | undefined;
-  /** `host:port` of the target. */
+  /** `host:port` of the target; of many, the latest, and how many others there were. */
   readonly to: string;
-  /** The outbound's name; `undefined` before one was chosen. */
+  /** The outbound's name, of an association's maybe several; `undefined` before one was chosen. */
   readonly via: string | undefined;
   /** Bytes from the client to the target. */
   readonly bytesUp: number;
   readonly bytesDown: number;
+  /** Datagrams each way; absent for a stream of bytes. */
+  readonly packetsUp?: number | undefined;
+  readonly packetsDown?: number | undefined;
   /** When it was asked for, in the clock's monotonic milliseconds. */
   readonly since: number;
 }

@@ -1,8 +1,10 @@
 import { formatTarget } from "../address/target.ts";
 import { type Blame, PolicyError, toTunnelError, type TunnelError } from "../errors.ts";
 import type { Logger } from "../tunnel/logger.ts";
-import type { OnRequest, Request } from "../tunnel/request.ts";
+import type { OnPacketRequest, PacketRequest } from "../tunnel/packets.ts";
+import type { Metadata, OnRequest, Request } from "../tunnel/request.ts";
 import type { Runtime } from "../tunnel/runtime.ts";
+import { LiveAssociation } from "./live-association.ts";
 import { LiveStream, type StreamEnd, type StreamInfo } from "./live-stream.ts";
 import type { Router } from "./router.ts";
 
@@ -16,9 +18,13 @@ export interface RelayLimits {
   readonly idleTimeoutMs?: number | undefined;
   /** The same once one side has finished; 0: never. @default 120000 */
   readonly halfClosedTimeoutMs?: number | undefined;
+  /** Associations of datagrams at one time; more are refused. @default 4096 */
+  readonly maxAssociations?: number | undefined;
+  /** Ends an association on which no datagram came or went for this long; 0: never. @default 300000 */
+  readonly associationIdleTimeoutMs?: number | undefined;
 }
 
-/** What happened to a stream. A refused one closes without having opened. */
+/** What happened to a stream or an association. A refused one closes without having opened. */
 export type StreamEvent =
   | { readonly type: "opened"; readonly stream: StreamInfo }
   | {
@@ -44,13 +50,15 @@ export interface RelayOptions {
 /** The middle: takes requests from every inbound and joins them to targets. */
 export interface Relay {
   readonly onRequest: OnRequest;
-  /** Snapshots of the streams that live now, oldest first. */
+  /** The same for datagrams: each target of an association takes the way its route names. */
+  readonly onPacketRequest: OnPacketRequest;
+  /** Snapshots of the streams and associations that live now, oldest first. */
   streams(): readonly StreamInfo[];
-  /** Ends one stream hard. @returns whether there was one with that id */
+  /** Ends one stream or association hard. @returns whether there was one with that id */
   kill(id: number): boolean;
   /**
-   * Refuses new requests, lets streams finish for `graceMs`, then ends the rest hard. A second call
-   * may shorten the grace of the first.
+   * Refuses new requests, lets streams finish for `graceMs`, then ends the rest hard. Associations
+   * count as finished when they fall silent. A second call may shorten the grace of the first.
    */
   close(graceMs: number): Promise<void>;
 }
@@ -60,6 +68,7 @@ export function createRelay(options: RelayOptions): Relay {
   const relay = new StreamRelay(options);
   return {
     onRequest: (request) => relay.take(request),
+    onPacketRequest: (request) => relay.takePackets(request),
     streams: () => relay.streams(),
     kill: (id) => relay.kill(id),
     close: async (graceMs) => await relay.close(graceMs),
@@ -69,8 +78,9 @@ export function createRelay(options: RelayOptions): Relay {
 class StreamRelay {
   readonly #options: RelayOptions;
   readonly #limits: Required<{ [Name in keyof RelayLimits]: number }>;
-  readonly #live = new Map<number, LiveStream>();
+  readonly #live = new Map<number, LiveStream | LiveAssociation>();
   #lastId = 0;
+  #associations = 0;
   #isClosing = false;
   #onEmpty: (() => void)[] = [];
   /** Refusals since the last line about them, and when that was. */
@@ -85,13 +95,17 @@ class StreamRelay {
       dialTimeoutMs: limits.dialTimeoutMs ?? DEFAULT_DIAL_TIMEOUT_MS,
       idleTimeoutMs: limits.idleTimeoutMs ?? 0,
       halfClosedTimeoutMs: limits.halfClosedTimeoutMs ?? DEFAULT_HALF_CLOSED_TIMEOUT_MS,
+      maxAssociations: limits.maxAssociations ?? DEFAULT_MAX_ASSOCIATIONS,
+      associationIdleTimeoutMs:
+        limits.associationIdleTimeoutMs ?? DEFAULT_ASSOCIATION_IDLE_TIMEOUT_MS,
     };
   }
 
   take(request: Request): void {
-    const refusal = this.#refusal();
+    const streams = this.#live.size - this.#associations;
+    const refusal = this.#refusal(streams, this.#limits.maxStreams, "streams");
     if (refusal !== undefined) {
-      this.#logRefusal(request, refusal);
+      this.#logRefusal(request.metadata, formatTarget(request.target), refusal);
       request.reject(refusal);
       return;
     }
@@ -112,6 +126,34 @@ class StreamRelay {
     stream.run().catch((thrown: unknown) => this.#logBug("stream", thrown));
   }
 
+  takePackets(request: PacketRequest): void {
+    const { maxAssociations, dialTimeoutMs, associationIdleTimeoutMs } = this.#limits;
+    const refusal = this.#refusal(this.#associations, maxAssociations, "associations");
+    if (refusal !== undefined) {
+      this.#logRefusal(request.metadata, "datagrams", refusal);
+      request.reject(refusal);
+      return;
+    }
+    const { router, runtime, logger } = this.#options;
+    const id = ++this.#lastId;
+    const association = new LiveAssociation(request, {
+      id,
+      router,
+      runtime,
+      logger,
+      openTimeoutMs: dialTimeoutMs,
+      idleTimeoutMs: associationIdleTimeoutMs,
+      onOpened: () => this.#tell({ type: "opened", stream: association.info }),
+      onClosed: (end) => {
+        this.#associations--;
+        this.#closed(association.info, end);
+      },
+    });
+    this.#live.set(id, association);
+    this.#associations++;
+    association.run();
+  }
+
   streams(): readonly StreamInfo[] {
     return Array.from(this.#live.values(), ({ info }) => info);
   }
@@ -124,6 +166,7 @@ class StreamRelay {
 
   async close(graceMs: number): Promise<void> {
     this.#isClosing = true;
+    for (const live of this.#live.values()) if (live instanceof LiveAssociation) live.drain();
     if (graceMs > 0) await this.#whenEmpty(graceMs);
     const error = new PolicyError("ERR_SHUTDOWN", "shutting down");
     for (const stream of this.#live.values()) stream.abort(error);
@@ -131,12 +174,16 @@ class StreamRelay {
     await this.#whenEmpty(undefined);
   }
 
-  #refusal(): PolicyError | undefined {
+  #refusal(
+    count: number,
+    limit: number,
+    what: "streams" | "associations",
+  ): PolicyError | undefined {
     if (this.#isClosing) return new PolicyError("ERR_SHUTDOWN", "shutting down");
-    const { maxStreams } = this.#limits;
-    if (this.#live.size < maxStreams) return undefined;
-    return new PolicyError("ERR_LIMIT", `${maxStreams} streams are open, the limit of this relay`, {
-      hint: "raise maxStreams, or look for clients that leak connections",
+    if (count < limit) return undefined;
+    const setting = what === "streams" ? "maxStreams" : "maxAssociations";
+    return new PolicyError("ERR_LIMIT", `${limit} ${what} are open, the limit of this relay`, {
+      hint: `raise ${setting}, or look for clients that leak connections`,
     });
   }
 
@@ -145,7 +192,9 @@ class StreamRelay {
     const { logger, runtime } = this.#options;
     const durationMs = Math.round(runtime.clock.now() - stream.since);
     const reason = error?.message ?? "finished";
-    logger.info(`stream ${stream.state}`, {
+    const { packetsUp, packetsDown } = stream;
+    const packets = packetsUp === undefined ? undefined : { packetsUp, packetsDown };
+    logger.info(`${packets === undefined ? "stream" : "association"} ${stream.state}`, {
       stream: stream.id,
       user: stream.user,
       source: stream.source,
@@ -154,6 +203,7 @@ class StreamRelay {
       via: stream.via,
       bytesUp: stream.bytesUp,
       bytesDown: stream.bytesDown,
+      ...packets,
       durationMs,
       reason,
       code: error?.code,
@@ -177,7 +227,7 @@ class StreamRelay {
   }
 
   /** A flood of refusals must not become a flood of lines. */
-  #logRefusal({ target, metadata }: Request, error: TunnelError): void {
+  #logRefusal(metadata: Metadata, to: string, error: TunnelError): void {
     this.#unlogged++;
     const now = this.#options.runtime.clock.now();
     if (now - this.#loggedAt < REFUSAL_LINE_MS) return;
@@ -185,7 +235,7 @@ class StreamRelay {
       requests: this.#unlogged,
       source: metadata.source,
       from: metadata.inbound,
-      to: formatTarget(target),
+      to,
       reason: error.message,
       code: error.code,
       fault: "ours",
@@ -215,6 +265,12 @@ const DEFAULT_MAX_STREAMS = 16_384;
 const DEFAULT_DIAL_TIMEOUT_MS = 20_000;
 
 const DEFAULT_HALF_CLOSED_TIMEOUT_MS = 120_000;
+
+/** A socket or two each, beside those of the streams. */
+const DEFAULT_MAX_ASSOCIATIONS = 4_096;
+
+/** Longer than games and calls pause, shorter than forgotten sockets matter. */
+const DEFAULT_ASSOCIATION_IDLE_TIMEOUT_MS = 300_000;
 
 /** At most one line a second says that requests are refused. */
 const REFUSAL_LINE_MS = 1_000;

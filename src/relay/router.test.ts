@@ -57,6 +57,22 @@ describe("router", () => {
     assert.equal(chosen([{ via: "home" }], to("x"), { ...client, via: "office" }), "office");
   });
 
+  test("names every way out that datagrams of an asker may take", () => {
+    const ways = (routes: readonly Route[], metadata: Metadata = client): string[] =>
+      new Router({ routes, outbounds, fallback: "direct" })
+        .candidates("udp", metadata)
+        .map(({ name }) => name);
+    const targets = [parseHostPattern("*.corp.example")];
+    assert.deepEqual(ways([]), ["direct"]);
+    assert.deepEqual(ways([{ targets, via: "home" }]), ["home", "direct"]);
+    assert.deepEqual(ways([{ targets, via: "home" }, { via: "home" }]), ["home"]);
+    assert.deepEqual(ways([{ network: "tcp", via: "home" }]), ["direct"]);
+    assert.deepEqual(ways([{ users: ["bob"], via: "home" }]), ["direct"]);
+    assert.deepEqual(ways([{ inbounds: [client.inbound], via: "home" }]), ["home"]);
+    assert.deepEqual(ways([{ via: "home" }], { ...client, via: "office" }), ["office"]);
+    assert.throws(() => ways([], { ...client, via: "gone" }), /outbound "gone" is not there/);
+  });
+
   test("refuses to be made with an outbound that is not there", () => {
     for (const [routes, fallback] of [
       [[{ via: "hom" }], "direct"],

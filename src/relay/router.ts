@@ -65,15 +65,42 @@ export class Router {
     if (outbound !== undefined) return outbound;
     throw new NetworkError("ERR_TUNNEL_DOWN", `outbound "${name}" is not there`);
   }
+
+  /**
+   * Every way out that this asker's targets may take, before any of them is known.
+   *
+   * @throws NetworkError `ERR_TUNNEL_DOWN` when none of them is there
+   */
+  candidates(network: Target["network"], metadata: Metadata): readonly Outbound[] {
+    const names = this.#candidateNames(network, metadata);
+    const found = names.flatMap((name) => this.#outbounds.get(name) ?? []);
+    if (found.length > 0) return found;
+    throw new NetworkError("ERR_TUNNEL_DOWN", `outbound "${names.join('", "')}" is not there`);
+  }
+
+  #candidateNames(network: Target["network"], metadata: Metadata): readonly string[] {
+    if (metadata.via !== undefined) return [metadata.via];
+    const names = new Set<string>();
+    for (const route of this.#routes) {
+      if (!matchesAsker(route, network, metadata)) continue;
+      names.add(route.via);
+      if (route.targets === undefined && route.ports === undefined) return [...names];
+    }
+    return [...names.add(this.#fallback)];
+  }
+}
+
+function matchesAsker(route: Route, network: Target["network"], metadata: Metadata): boolean {
+  if (route.network !== undefined && route.network !== network) return false;
+  const { inbounds, users } = route;
+  if (inbounds !== undefined && !inbounds.includes(metadata.inbound)) return false;
+  if (users === undefined) return true;
+  return metadata.user !== undefined && users.includes(metadata.user);
 }
 
 function matches(route: Route, target: Target, metadata: Metadata): boolean {
-  const { targets, ports, network, inbounds, users } = route;
-  if (network !== undefined && network !== target.network) return false;
-  if (inbounds !== undefined && !inbounds.includes(metadata.inbound)) return false;
-  if (users !== undefined) {
-    if (metadata.user === undefined || !users.includes(metadata.user)) return false;
-  }
+  const { targets, ports } = route;
+  if (!matchesAsker(route, target.network, metadata)) return false;
   if (ports !== undefined) {
     if (!ports.some(({ first, last }) => target.port >= first && target.port <= last)) return false;
   }
