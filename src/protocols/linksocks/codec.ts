@@ -18,6 +18,7 @@ import {
   type Malformed,
   type Message,
   MessageType,
+  type Unknown,
 } from "./messages.ts";
 
 /**
@@ -156,12 +157,19 @@ function parseBody(type: number, reader: MessageReader): Message {
     case MessageType.directStatus:
       return decodeJson(type, reader.bytes(reader.u32()));
     case MessageType.finish:
+      if (reader.left < ID_BYTES) return parseUnknown(type, reader);
       return { type: "finish", channelId: reader.id() };
     case MessageType.window:
+      if (reader.left < ID_BYTES + 4) return parseUnknown(type, reader);
       return { type: "window", channelId: reader.id(), increment: reader.u32() };
     default:
-      return { type: "unknown", messageType: type, body: reader.bytes(reader.left) };
+      return parseUnknown(type, reader);
   }
+}
+
+/** Also for numbers of ours that a stranger uses for something else. */
+function parseUnknown(messageType: number, reader: MessageReader): Unknown {
+  return { type: "unknown", messageType, body: reader.bytes(reader.left) };
 }
 
 function parseConnect(reader: MessageReader): ConnectTcp | ConnectUdp | ConnectUnknown {
@@ -369,8 +377,6 @@ const CHANNEL_OFFSETS: Readonly<Record<number, number | undefined>> = {
   [MessageType.data]: 3,
   [MessageType.connectResponse]: 3,
   [MessageType.disconnect]: 2,
-  [MessageType.finish]: 2,
-  [MessageType.window]: 2,
 };
 
 const NO_BYTES = new Uint8Array(0);
