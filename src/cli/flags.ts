@@ -56,17 +56,46 @@ export function parseForward(text: string): ConfigInput {
 
 /** What `--client` stands for: the section `clients` of `serve`. */
 export function toClients(flags: readonly string[]): Record<string, string> {
-  const clients: Record<string, string> = {};
-  for (const flag of flags) {
-    const at = flag.indexOf("=");
-    const name = flag.slice(0, at);
-    // The flag holds a secret, so it is not repeated in what goes wrong.
-    if (at < 1) throw new UsageError("--client: write NAME=ID; ID may be env:NAME or file:PATH");
-    if (Object.hasOwn(clients, name)) throw new UsageError(`--client: "${name}" is given twice`);
-    clients[name] = flag.slice(at + 1);
-    parseArgument(`--client ${name}`, () => parseCredential(clients[name] ?? ""));
-  }
-  return clients;
+  return toTokens("--client", "NAME=ID", flags);
+}
+
+/** Flags of a server with providers, as text. */
+export interface HubFlags {
+  readonly provider?: readonly string[];
+  readonly connector?: readonly string[];
+  readonly autonomy?: boolean;
+  readonly apiKey?: string;
+}
+
+/** What `--provider`, `--connector`, `--autonomy` and `--api-key` stand for: keys of `serve`. */
+export function toHub({
+  provider = [],
+  connector = [],
+  autonomy = false,
+  apiKey,
+}: HubFlags): ConfigInput {
+  const tokens = toTokens("--provider", "NAME=TOKEN", provider);
+  const [first] = Object.keys(tokens);
+  if (autonomy && first === undefined) throw new UsageError("--autonomy wants a --provider");
+  const providers = Object.entries(tokens).map(([name, token]) => [
+    name,
+    autonomy ? { token, autonomy } : token,
+  ]);
+  const spelled = Object.entries(toTokens("--connector", "NAME@PROVIDER=TOKEN", connector));
+  const connectors = spelled.map(([spelling, token]) => {
+    const [name = "", ...rest] = spelling.split("@");
+    const via = rest.length === 0 ? first : rest.join("@");
+    if (via === undefined || name === "") {
+      throw new UsageError(`--connector ${spelling}: write NAME@PROVIDER=TOKEN`);
+    }
+    return [name, { token, provider: via }] as const;
+  });
+  if (apiKey !== undefined) parseArgument("--api-key", () => parseCredential(apiKey));
+  return {
+    ...(providers.length > 0 && { providers: Object.fromEntries(providers) }),
+    ...(connectors.length > 0 && { connectors: Object.fromEntries(connectors) }),
+    ...(apiKey !== undefined && { api: apiKey }),
+  };
 }
 
 /** What `--route PATTERN=VIA` stands for: the section `routes`. */
@@ -113,4 +142,22 @@ function toUsers(flags: readonly string[]): Record<string, string> {
 function checkedListen(flag: string, text: string): string {
   parseArgument(`${flag} ${text}`, () => parseListenAddress(text));
   return text;
+}
+
+/** Names and secrets of a flag that is given for each. */
+function toTokens(flag: string, form: string, texts: readonly string[]): Record<string, string> {
+  const [, secret = ""] = form.split("=");
+  const tokens: Record<string, string> = {};
+  for (const text of texts) {
+    const at = text.indexOf("=");
+    const name = text.slice(0, at);
+    // The flag holds a secret, so it is not repeated in what goes wrong.
+    if (at < 1) {
+      throw new UsageError(`${flag}: write ${form}; ${secret} may be env:NAME or file:PATH`);
+    }
+    if (Object.hasOwn(tokens, name)) throw new UsageError(`${flag}: "${name}" is given twice`);
+    tokens[name] = text.slice(at + 1);
+    parseArgument(`${flag} ${name}`, () => parseCredential(tokens[name] ?? ""));
+  }
+  return tokens;
 }

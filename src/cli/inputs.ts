@@ -4,11 +4,19 @@ import type { Role } from "../config/systems.ts";
 import { SYSTEMS } from "../config/systems.ts";
 import { parseTunnelUrl, type TunnelUrl } from "../config/tunnel-url.ts";
 import { ConfigError } from "../errors.ts";
-import { type DoorFlags, toClients, toInbounds, toPatterns, toRoutes } from "./flags.ts";
+import {
+  type DoorFlags,
+  type HubFlags,
+  toClients,
+  toHub,
+  toInbounds,
+  toPatterns,
+  toRoutes,
+} from "./flags.ts";
 import { parseArgument, UsageError } from "./usage-error.ts";
 
 /** Flags of `serve`. */
-export interface ServeFlags extends DoorFlags {
+export interface ServeFlags extends DoorFlags, HubFlags {
   readonly client?: readonly string[];
   readonly anonymous?: boolean;
   readonly cert?: string;
@@ -33,23 +41,34 @@ export function serveInput(urls: readonly string[], flags: ServeFlags): ConfigIn
   const clients = toClients(flags.client ?? []);
   const allow = toPatterns("--allow", flags.allow ?? []);
   const deny = toPatterns("--deny", flags.deny ?? []);
+  const hub = toHub(flags);
   const { anonymous = false, cert, key } = flags;
   const serve = urls.map((text) => {
     const url = parseUrl(text, "serve");
-    requireClients(url, { clients, anonymous });
+    requireHub(url, hub);
+    requireClients(url, { clients: { ...clients, ...hub }, anonymous });
     const tls = SYSTEMS[url.system].transports[url.transport]?.hasTls ?? false;
     requireCertificate(url, tls, flags);
     return {
       url: text,
       ...(Object.keys(clients).length > 0 && { clients }),
       ...(anonymous && { anonymous }),
+      ...hub,
       ...(tls && cert !== undefined && { cert }),
       ...(tls && key !== undefined && { key }),
       ...(allow.length > 0 && { allow }),
       ...(deny.length > 0 && { deny }),
     };
   });
-  return { serve, inbounds: toInbounds(flags) };
+  // The doors of a server with providers lead to the first of them.
+  const [via] = flags.autonomy === true ? [] : Object.keys(Object(hub["providers"]));
+  const inbounds = toInbounds(flags).map((inbound) => ({ ...inbound, ...(via && { via }) }));
+  if (flags.autonomy === true && inbounds.length > 0) {
+    throw new UsageError(
+      "--autonomy: providers serve their own connectors only, so drop -D and -L",
+    );
+  }
+  return { serve, inbounds };
 }
 
 /** The configuration that `sluice connect …` stands for. */
@@ -108,13 +127,22 @@ function parseUrl(text: string, role: Role): TunnelUrl {
   return parseArgument(role, () => parseTunnelUrl(text, role));
 }
 
+function requireHub({ system }: TunnelUrl, hub: ConfigInput): void {
+  const [key] = Object.keys(hub);
+  if (key === undefined || system === "linksocks") return;
+  throw new UsageError(`${system} has no ${key}: --provider and --connector are for linksocks`);
+}
+
 function requireClients(
   { system, transport, credential }: TunnelUrl,
   { clients, anonymous }: { clients: object; anonymous: boolean },
 ): void {
   if (anonymous || credential !== undefined || Object.keys(clients).length > 0) return;
   throw new ConfigError(`${system}+${transport} would let nobody in: no client is named`, {
-    hint: "name one with --client alice=UUID (uuidgen makes one), or let everybody in with --anonymous",
+    hint:
+      system === "linksocks"
+        ? "name one with --client alice=TOKEN, or a provider with --provider office=TOKEN"
+        : "name one with --client alice=UUID (uuidgen makes one), or let everybody in with --anonymous",
   });
 }
 

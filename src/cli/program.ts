@@ -82,6 +82,10 @@ export function buildProgram(actions: Actions, io: CliIo, version: string): Comm
     .description("Listens for the peers of a tunnel and dials the targets they ask for.")
     .addOption(listOption("--client <NAME=ID>", "who may connect; ID may be env:NAME, file:PATH"))
     .option("--anonymous", "let everybody in")
+    .addOption(listOption("--provider <NAME=TOKEN>", "linksocks: who dials; a way out"))
+    .addOption(listOption("--connector <SPEC>", "linksocks: NAME@PROVIDER=TOKEN, who uses it"))
+    .option("--autonomy", "linksocks: providers name their connectors")
+    .option("--api-key <SECRET>", "linksocks: HTTP API for tokens, with this key")
     .option("--cert <FILE>", "our certificate chain, PEM")
     .option("--key <FILE>", "its key, PEM")
     .addOption(listOption("--allow <PATTERN>", "open a target that is denied by default"))
@@ -94,6 +98,7 @@ export function buildProgram(actions: Actions, io: CliIo, version: string): Comm
     "sluice serve pong+tcp://:8443 --client alice=env:ALICE_ID",
     "sluice serve pong+wss://:443/api --client a=file:a.id --cert c.pem --key k.pem",
     "sluice serve pong+tcp://127.0.0.1:8443 --anonymous --allow 127.0.0.1:8080",
+    "sluice serve linksocks+ws://:8765 --provider office=env:OFFICE -D 1080",
   ]);
 
   const connect = program

@@ -93,7 +93,7 @@ describe("mistakes on the command line", () => {
     ["connect pong+tcp://env:ID@h", 2, /nothing would use the tunnel: add -D 1080/],
     ["connect png+tcp://env:ID@h -D 1", 2, /connect: tunnel system "png".*did you mean "pong"/],
     ["connect pong+tcp://env:ID@h?strems=1 -D 1", 2, /no option "strems" \(did you mean "streams"/],
-    ["connect linksocks+wss://env:ID@h -D 1", 2, /linksocks is not in this version yet/],
+    ["connect ptth+quic://env:ID@h -D 1", 2, /ptth is not in this version yet/],
     ["connect a=pong+tcp://env:I@h a=pong+tcp://env:I@h -D 1", 2, /"a" is used twice/],
     ["connect pong+tcp://env:ID@h -D x", 2, /-D x: "x" is no port/],
     ["connect pong+tcp://env:ID@h -L 1:/x", 2, /-L 1:\/x: a path cannot be reached/],

@@ -30,6 +30,12 @@ export interface ServeConfig {
   readonly clients: Readonly<Record<string, ClientConfig>>;
   /** Lets everybody in. */
   readonly anonymous: boolean;
+  /** Who dials targets for others; each name is one of a way out too. */
+  readonly providers?: Readonly<Record<string, ProviderConfig>> | undefined;
+  /** Whose targets a provider dials. */
+  readonly connectors?: Readonly<Record<string, ConnectorConfig>> | undefined;
+  /** Manages tokens while it runs. */
+  readonly api?: ApiConfig | undefined;
   /** Our certificate and its key, PEM. */
   readonly cert?: Credential | undefined;
   readonly key?: Credential | undefined;
@@ -42,6 +48,27 @@ export interface ClientConfig {
   readonly id: Credential;
   /** The only targets this client may reach. */
   readonly allow?: readonly HostPattern[] | undefined;
+}
+
+/** One provider a server knows, or several with the same token. */
+export interface ProviderConfig {
+  readonly token: Credential;
+  /** Serves connectors it announces itself, and nothing else. */
+  readonly autonomy: boolean;
+}
+
+/** One client of a server whose targets a provider dials. */
+export interface ConnectorConfig {
+  readonly token: Credential;
+  /** A name under `providers`. */
+  readonly provider: string;
+}
+
+/** The HTTP API of a server. */
+export interface ApiConfig {
+  readonly key: Credential;
+  /** The address on which it opens proxies. */
+  readonly bind: string;
 }
 
 /** Dials a tunnel to use the far side's network. */

@@ -51,17 +51,19 @@ export function serveName({ name, url }: ServeConfig): string {
   return name ?? defaultName(`${system}+${transport}`, formatHostPort(host, port));
 }
 
-function checkOutboundNames({ connect, outbounds }: PartialConfig): Problem[] {
+function checkOutboundNames({ connect, outbounds, serve }: PartialConfig): Problem[] {
   const problems: Problem[] = [];
   const seen = new Set<string>(BUILT_IN_OUTBOUNDS);
   for (const [section, names] of [
-    ["connect", connect],
-    ["outbounds", outbounds],
+    [["connect"], connect],
+    [["outbounds"], outbounds],
+    ...serve.map((entry, at) => [["serve", at, "providers"], providerNames(entry)] as const),
   ] as const) {
     for (const name of names) {
       if (seen.has(name)) {
         const why = isBuiltIn(name) ? "always exists" : "is used twice";
-        problems.push({ path: [section, name], message: `the name "${name}" ${why}`, isKey: true });
+        const message = `the name "${name}" ${why}`;
+        problems.push({ path: [...section, name], message, isKey: true });
       }
       seen.add(name);
     }
@@ -69,14 +71,20 @@ function checkOutboundNames({ connect, outbounds }: PartialConfig): Problem[] {
   return problems;
 }
 
-function checkVias({ connect, outbounds, inbounds, routes }: PartialConfig): Problem[] {
+function checkVias({ connect, outbounds, serve, inbounds, routes }: PartialConfig): Problem[] {
+  const providers = serve.flatMap((entry) => Object.entries(entry?.providers ?? {}));
   const known = [...BUILT_IN_OUTBOUNDS, ...connect, ...outbounds];
+  for (const [name, { autonomy }] of providers) if (!autonomy) known.push(name);
   const vias: (readonly [readonly PathPart[], string | undefined])[] = [
     ...inbounds.map((inbound, index) => [["inbounds", index, "via"], inbound?.via] as const),
     ...routes.map((route, index) => [["routes", index, "via"], route?.via] as const),
   ];
   return vias.flatMap(([path, via]) => {
     if (via === undefined || known.includes(via)) return [];
+    if (providers.some(([name]) => name === via)) {
+      const message = `provider "${via}" has autonomy: it serves its own connectors only`;
+      return [{ path, message }];
+    }
     const message = `there is no way out named "${via}"${didYouMean(via, known) || `; known: ${known.join(", ")}`}`;
     return [{ path, message }];
   });
@@ -134,14 +142,15 @@ function isSame(one: ListenAddress | "stdio", other: ListenAddress | "stdio"): b
 }
 
 function checkServe(serve: ServeConfig, path: readonly PathPart[]): Problem[] {
-  const { url, clients, anonymous } = serve;
+  const { url, clients, anonymous, providers = {}, connectors = {}, api } = serve;
   const problems: Problem[] = [];
   const report = (keys: readonly PathPart[], message: string): void => {
     problems.push({ path: [...path, ...keys], message });
   };
   const names = Object.keys(clients);
   const hasClient = names.length > 0 || url.credential !== undefined;
-  if (!hasClient && !anonymous) {
+  const hasOthers = Object.keys({ ...providers, ...connectors }).length > 0 || api !== undefined;
+  if (!hasClient && !hasOthers && !anonymous) {
     report([], "nobody could connect: name clients, or say anonymous to let everybody in");
   }
   if (hasClient && anonymous) {
@@ -155,6 +164,7 @@ function checkServe(serve: ServeConfig, path: readonly PathPart[]): Problem[] {
     const wrong = id && wrongCredential(url, id);
     if (wrong !== undefined) report(["clients", name], wrong);
   }
+  problems.push(...checkHub(serve, path));
   for (const key of ["cert", "key"] as const) {
     const fromUrl = url.options[key];
     if (fromUrl !== undefined && serve[key] !== undefined) {
@@ -166,6 +176,37 @@ function checkServe(serve: ServeConfig, path: readonly PathPart[]): Problem[] {
     if (!hasTls && has) report([key], `${url.system}+${url.transport} has no TLS to use it for`);
   }
   return problems;
+}
+
+/** What only a server with providers has. */
+function checkHub(serve: ServeConfig, path: readonly PathPart[]): Problem[] {
+  const { url, clients, providers = {}, connectors = {} } = serve;
+  const problems: Problem[] = [];
+  for (const key of ["providers", "connectors", "api"] as const) {
+    if (serve[key] === undefined || url.system === "linksocks") continue;
+    const message = `${url.system} has no ${key}, only linksocks has`;
+    problems.push({ path: [...path, key], message, isKey: true });
+  }
+  for (const [name, { provider }] of Object.entries(connectors)) {
+    const at = [...path, "connectors", name];
+    if (Object.hasOwn(clients, name)) {
+      problems.push({ path: at, message: `a client has the name "${name}" too`, isKey: true });
+    }
+    const found = Object.hasOwn(providers, provider) ? providers[provider] : undefined;
+    if (found === undefined) {
+      const guess = didYouMean(provider, Object.keys(providers));
+      const message = `there is no provider named "${provider}"${guess}`;
+      problems.push({ path: [...at, "provider"], message });
+    } else if (found.autonomy) {
+      const message = `provider "${provider}" has autonomy: it announces its connectors itself`;
+      problems.push({ path: [...at, "provider"], message });
+    }
+  }
+  return problems;
+}
+
+function providerNames(serve: ServeConfig | undefined): readonly string[] {
+  return Object.keys(serve?.providers ?? {});
 }
 
 function checkDialled(url: TunnelUrl, path: readonly PathPart[]): Problem[] {

@@ -1,3 +1,4 @@
+import { isIP } from "node:net";
 import { z } from "zod";
 import { type Cidr, parseCidr } from "../address/cidr.ts";
 import {
@@ -11,12 +12,15 @@ import { formatHostPort, parseHostPort } from "../address/target.ts";
 import { ConfigError } from "../errors.ts";
 import { oneOrMore, problemCodec, textCodec, type TextSchema } from "./codec.ts";
 import type {
+  ApiConfig,
   ClientConfig,
   Config,
   ConnectConfig,
+  ConnectorConfig,
   InboundConfig,
   LogConfig,
   ProvideConfig,
+  ProviderConfig,
   RetryConfig,
   RouteConfig,
   ServeConfig,
@@ -121,7 +125,7 @@ const inboundName = z.string().min(1).max(64).meta({
 });
 
 const via = name.meta({
-  description: "Way out: a name under `connect` or `outbounds`, `direct`, or `block`.",
+  description: "Way out: a name under `connect`, `outbounds` or `providers`, `direct`, or `block`.",
 });
 
 const userName = z.string().min(1).max(255);
@@ -152,6 +156,31 @@ const client: z.ZodType<ClientConfig> = shorthand(
   }),
 );
 
+const provider: z.ZodType<ProviderConfig> = shorthand(
+  "token",
+  z.strictObject({
+    token: credential,
+    autonomy: z.boolean().default(false).meta({
+      description: "It serves connectors it announces itself, and nothing else.",
+    }),
+  }),
+);
+
+const connector: z.ZodType<ConnectorConfig> = z.strictObject({
+  token: credential,
+  provider: name.meta({ description: "The name of the provider that dials its targets." }),
+});
+
+const api: z.ZodType<ApiConfig> = shorthand(
+  "key",
+  z.strictObject({
+    key: credential,
+    bind: textCodec<string>(parseBind, String, {
+      description: "Address on which it opens proxies.",
+    }).prefault("127.0.0.1"),
+  }),
+);
+
 /** One entry of `serve`. */
 export const serveSchema: z.ZodType<ServeConfig> = z.strictObject({
   name: inboundName.optional(),
@@ -161,6 +190,17 @@ export const serveSchema: z.ZodType<ServeConfig> = z.strictObject({
     .default({})
     .meta({ description: "Who may connect: a name for the log, and the credential." }),
   anonymous: z.boolean().default(false).meta({ description: "Lets everybody in." }),
+  providers: z.record(name, provider).optional().meta({
+    description:
+      "linksocks: who dials targets for others. Each name is a way out for `via`; several providers may come with one token, and take turns.",
+  }),
+  connectors: z
+    .record(name, connector)
+    .optional()
+    .meta({ description: "linksocks: clients whose targets a provider dials." }),
+  api: api.optional().meta({
+    description: "linksocks: the key of the HTTP API, which manages tokens while it runs.",
+  }),
   cert: pemSource.optional().meta({ description: "Our certificate chain, PEM." }),
   key: pemSource.optional().meta({ description: "The key of our certificate, PEM." }),
   allow: patterns(
@@ -340,6 +380,11 @@ function revealed<Value>(
   format: (value: Value, options: { readonly reveal: boolean }) => string,
 ): (value: Value) => string {
   return (value) => format(value, { reveal: true });
+}
+
+function parseBind(text: string): string {
+  if (isIP(text) !== 0) return text;
+  throw new ConfigError(`"${text}" is no IP address`);
 }
 
 function parseDomain(text: string): HostPattern {

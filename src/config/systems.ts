@@ -132,7 +132,7 @@ export const SYSTEMS: Readonly<Record<SystemName, SystemInfo>> = {
   },
   linksocks: {
     transports: { ws: http, wss: https },
-    readyTransports: [],
+    readyTransports: ["ws", "wss"],
     roles: ["serve", "connect", "provide"],
     roleHint: "",
     credential: "the token",

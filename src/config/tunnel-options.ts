@@ -56,6 +56,12 @@ export interface OptionValues {
   readonly spare: number;
   /** pong: after this age a connection gets no new streams. */
   readonly maxage: Milliseconds;
+  /** linksocks: how long a server waits for a provider to join. */
+  readonly wait: Milliseconds;
+  /** linksocks: how the providers of one token take turns. */
+  readonly balance: Balance;
+  /** linksocks: whether a server relays the signalling of direct paths. */
+  readonly direct: boolean;
   /** linksocks: WebSockets at one time. */
   readonly threads: number;
   /** linksocks: answers the program before the exit does. */
@@ -77,6 +83,9 @@ export type PongPeer = (typeof PONG_PEERS)[number];
 
 /** What happens to a stream whose reader is too slow. */
 export type SlowPolicy = (typeof SLOW_POLICIES)[number];
+
+/** How providers take turns. */
+export type Balance = (typeof BALANCES)[number];
 
 /** A key of {@link OptionValues}, which is also its name in the URL. */
 export type OptionName = keyof OptionValues;
@@ -111,6 +120,9 @@ export const PONG_PEERS = ["auto", "sluice", "v0.9.4", "head"] as const;
 
 /** The values of the `slow` option. */
 export const SLOW_POLICIES = ["reset", "pause"] as const;
+
+/** The values of the `balance` option. */
+export const BALANCES = ["roundrobin", "leaststreams"] as const;
 
 /** Every option there is. */
 export const OPTIONS: Readonly<Record<OptionName, OptionDefinition>> = {
@@ -184,6 +196,22 @@ export const OPTIONS: Readonly<Record<OptionName, OptionDefinition>> = {
     summary: "give a connection no new streams after this age; default 1h",
     systems: ["pong"],
     roles: ["connect"],
+  }),
+  wait: option("wait", duration({ min: 0, max: 60_000 }), {
+    summary: "wait so long for a provider to join; default 5s for connectors, 10s for proxies",
+    systems: ["linksocks"],
+    roles: ["serve"],
+  }),
+  balance: option("balance", choice(BALANCES), {
+    summary:
+      "the providers of a token take turns, or the least busy one is next; default roundrobin",
+    systems: ["linksocks"],
+    roles: ["serve"],
+  }),
+  direct: option("direct", flag, {
+    summary: "relay what connectors and providers say to find a direct path; default on",
+    systems: ["linksocks"],
+    roles: ["serve"],
   }),
   threads: option("threads", integer(1, 64), {
     summary: "WebSockets to the server at one time; default 1",

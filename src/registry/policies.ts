@@ -31,11 +31,13 @@ export function createPolicies({ serve, provide, allow, deny }: Config): Policie
   }
   return {
     exit: policyByRequest(({ inbound, user }) => byPeers.get(inbound)?.(user) ?? local),
-    guard: policyByRequest(({ inbound, user }) => byPeers.get(inbound)?.(user) ?? ANYTHING),
+    guard: policyByRequest(({ inbound, user, via }) =>
+      via === undefined ? (byPeers.get(inbound)?.(user) ?? ANYTHING) : ANYTHING,
+    ),
   };
 }
 
-/** Our own users' wishes into a tunnel: the far side judges them. */
+/** Our own users' wishes into a tunnel, and those of a provider's connectors: its end judges them. */
 const ANYTHING: Policy = {
   checkName: () => undefined,
   checkAddress: () => undefined,

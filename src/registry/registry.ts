@@ -1,6 +1,7 @@
 import type { SystemName } from "../config/systems.ts";
+import { linksocks } from "./linksocks.ts";
 import { pong } from "./pong.ts";
 import type { TunnelSystem } from "./system.ts";
 
 /** Every system this version can carry; adding one is its folder and a line here. */
-export const REGISTRY: Readonly<Partial<Record<SystemName, TunnelSystem>>> = { pong };
+export const REGISTRY: Readonly<Partial<Record<SystemName, TunnelSystem>>> = { pong, linksocks };
