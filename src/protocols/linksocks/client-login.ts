@@ -72,13 +72,9 @@ export function logIn(
         if (early.length <= MAX_EARLY) return;
         fail(new NetworkError("ERR_PROTOCOL", `${peer}: talks without answering the login`));
       },
-      onEnd: () => {},
+      onEnd: () => fail(leftError(peer, undefined)),
       onDrain: () => {},
-      onClose: (error) => {
-        const why = error === undefined ? "" : `: ${error.message}`;
-        const text = `${peer}: ended before it answered the login${why}`;
-        fail(new NetworkError("ERR_TUNNEL_LOST", text, { cause: error }));
-      },
+      onClose: (error) => fail(leftError(peer, error)),
     });
     if (signal.aborted) {
       onAbort();
@@ -104,6 +100,12 @@ function refusal(peer: string, text: string, hasToken: boolean): TunnelError {
     `${peer}: authentication failed: ${text || "no reason given"}`,
     { hint },
   );
+}
+
+function leftError(peer: string, cause: TunnelError | undefined): TunnelError {
+  const why = cause === undefined ? "" : `: ${cause.message}`;
+  const text = `${peer}: ended before it answered the login${why}`;
+  return new NetworkError("ERR_TUNNEL_LOST", text, { cause });
 }
 
 const LOGIN_MS = 10_000;
