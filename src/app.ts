@@ -1,9 +1,14 @@
 import { X509Certificate } from "node:crypto";
 import type { Duplex } from "node:stream";
 import { parseHostPattern } from "./address/host-pattern.ts";
-import { formatHostPort } from "./address/target.ts";
-import type { Config, InboundConfig, RouteConfig, ServeConfig } from "./config/config.ts";
-import type { ListenAddress } from "./config/listen-address.ts";
+import { formatTarget } from "./address/target.ts";
+import type {
+  Config,
+  InboundConfig,
+  ProxyInboundConfig,
+  RouteConfig,
+  ServeConfig,
+} from "./config/config.ts";
 import { inboundName, serveName } from "./config/references.ts";
 import type { SystemName } from "./config/systems.ts";
 import { describeTunnelUrl, type TunnelUrl } from "./config/tunnel-url.ts";
@@ -14,6 +19,7 @@ import { createDirectOutbound } from "./outbound/direct/direct-outbound.ts";
 import { createTunnelOutbound } from "./outbound/tunnel/tunnel-outbound.ts";
 import { createUpstreamOutbound } from "./outbound/upstream/upstream-outbound.ts";
 import { proxyDialer, readProxy } from "./registry/dialers.ts";
+import { listenForward } from "./registry/forward-inbound.ts";
 import { listenForTunnel } from "./registry/listeners.ts";
 import { createPolicies } from "./registry/policies.ts";
 import { createProxyInbound } from "./registry/proxy-inbound.ts";
@@ -25,7 +31,6 @@ import type {
   ProvidedTunnel,
   ServedTunnel,
   SystemContext,
-  Takers,
   TunnelState,
   TunnelSystem,
 } from "./registry/system.ts";
@@ -36,10 +41,12 @@ import { createRelay, type Relay, type StreamEvent } from "./relay/relay.ts";
 import { type Route, Router } from "./relay/router.ts";
 import { dialTcp } from "./transports/tcp/dial.ts";
 import { listenTcp } from "./transports/tcp/listen.ts";
-import type { Listener, OnConnection } from "./tunnel/connection.ts";
+import { bindUdp } from "./transports/udp/bind.ts";
+import type { Listener } from "./tunnel/connection.ts";
 import { DuplexConnection } from "./tunnel/duplex-connection.ts";
+import type { InboundOptions } from "./tunnel/inbound.ts";
 import { type Logger, silentLogger } from "./tunnel/logger.ts";
-import type { OnRequest, Outbound } from "./tunnel/request.ts";
+import type { Outbound } from "./tunnel/request.ts";
 import { type Runtime, systemRuntime } from "./tunnel/runtime.ts";
 
 /** What an app takes from outside; everything has a default. */
@@ -142,26 +149,21 @@ class RunningApp implements App {
 
   async start(): Promise<void> {
     const policy = createPolicies(this.#config);
-    this.#outbounds.set(
-      "direct",
-      createDirectOutbound({ runtime: this.#runtime, dialTcp, policy: policy.exit }),
-    );
+    const own = { runtime: this.#runtime, logger: this.#logger, dialTcp, bindUdp };
+    this.#outbounds.set("direct", createDirectOutbound({ ...own, policy: policy.exit }));
     this.#outbounds.set("block", createBlockOutbound());
     for (const [name, url] of Object.entries(this.#config.outbounds)) {
       const proxy = await readProxy(url, this.#secrets);
       const dial = proxyDialer({ runtime: this.#runtime });
       const outbound = createUpstreamOutbound({ name, runtime: this.#runtime, proxy, dial });
-      this.#outbounds.set(name, guardOutbound(outbound, policy.guard));
+      this.#outbounds.set(name, guardOutbound(outbound, policy.guard, this.#logger));
     }
     for (const name of Object.keys(this.#config.connect)) await this.#addTunnel(name, policy.guard);
     for (const serve of this.#config.serve) await this.#addServed(serve, policy.guard);
-    const relay = this.#makeRelay();
-    this.#relay = relay;
+    this.#relay = this.#makeRelay();
     for (const { config, tunnel } of this.#served) await this.#listenForPeers(config, tunnel);
-    for (const inbound of this.#config.inbounds) await this.#addInbound(inbound, relay.onRequest);
-    for (const name of Object.keys(this.#config.provide)) {
-      await this.#provide(name, { onRequest: relay.onRequest });
-    }
+    for (const inbound of this.#config.inbounds) await this.#addInbound(inbound);
+    for (const name of Object.keys(this.#config.provide)) await this.#provide(name);
     for (const { tunnel } of this.#tunnels.values()) tunnel.start();
     for (const { tunnel } of this.#provided.values()) tunnel.start();
   }
@@ -211,17 +213,21 @@ class RunningApp implements App {
     if (connect === undefined) throw new ConfigError(`${url.system} has no connect role`);
     const tunnel = await connect(config, this.#context(name), this.#hooks(name, url));
     this.#tunnels.set(name, { url: describeTunnelUrl(url), tunnel });
-    this.#outbounds.set(name, guardOutbound(createTunnelOutbound(name, tunnel), guard));
+    const outbound = createTunnelOutbound(name, tunnel);
+    this.#outbounds.set(name, guardOutbound(outbound, guard, this.#logger));
   }
 
-  async #provide(name: string, takers: Takers): Promise<void> {
+  async #provide(name: string): Promise<void> {
     const config = this.#config.provide[name];
     if (config === undefined) return;
     const { url } = config;
     const provide = systemFor(url.system).provide;
     if (provide === undefined) throw new ConfigError(`${url.system} has no provide role`);
     const hooks = this.#hooks(name, url);
-    const tunnel = await provide(config, this.#context(name), { hooks, takers });
+    const tunnel = await provide(config, this.#context(name), {
+      hooks,
+      takers: this.#door(name),
+    });
     this.#provided.set(name, { url: describeTunnelUrl(url), tunnel });
   }
 
@@ -265,19 +271,14 @@ class RunningApp implements App {
         hint: "drop --anonymous and name clients",
       });
     }
-    // The relay is made when every way out is known, and before anybody can ask.
-    const onRequest: OnRequest = (request) => this.#relay?.onRequest(request);
+    const { onRequest, onPacketRequest } = this.#door(name);
     const tunnel = await serve(config, this.#context(name), {
       onRequest,
+      onPacketRequest,
       addOutbound: (outbound) =>
-        void this.#outbounds.set(outbound.name, guardOutbound(outbound, guard)),
+        void this.#outbounds.set(outbound.name, guardOutbound(outbound, guard, this.#logger)),
       removeOutbound: (outbound) => void this.#outbounds.delete(outbound),
-      openProxy: async (proxy) => {
-        const options = { runtime: this.#runtime, logger: this.#logger, onRequest };
-        const named = { ...options, name: inboundName(proxy) };
-        const accept = await createProxyInbound(proxy, named, this.#secrets);
-        return await listenTcp({ runtime: this.#runtime, at: proxy.listen }, accept);
-      },
+      openProxy: async (proxy) => await this.#listen(proxy, this.#door(inboundName(proxy))),
     });
     this.#served.push({ config, tunnel });
   }
@@ -296,34 +297,39 @@ class RunningApp implements App {
     });
   }
 
-  async #addInbound(config: InboundConfig, onRequest: OnRequest): Promise<void> {
+  async #addInbound(config: InboundConfig): Promise<void> {
     const name = inboundName(config);
+    const door = this.#door(name);
     const [firstTunnel = "direct"] = this.#tunnels.keys();
-    const common = { name, runtime: this.#runtime, logger: this.#logger, onRequest };
-    const leadsTo = config.via ?? (this.#config.routes.length > 0 ? "routes" : firstTunnel);
-    if (config.kind !== "forward") {
-      const accept = await createProxyInbound(config, common, this.#secrets);
-      await this.#listen(name, config.kind, leadsTo, config.listen, accept);
+    const way = config.via ?? (this.#config.routes.length > 0 ? "routes" : firstTunnel);
+    const leadsTo = config.kind === "forward" ? `${formatTarget(config.to)} via ${way}` : way;
+    if (config.kind === "forward" && config.listen === "stdio") {
+      this.#joinStdio({ ...door, target: config.to, via: config.via, where: leadsTo });
       return;
     }
-    const { to, via, listen } = config;
-    const target = { network: "tcp", ...to } as const;
-    const forward = createForwardInbound({ ...common, target, via });
-    const where = `${formatHostPort(to.host, to.port)} via ${leadsTo}`;
-    if (listen === "stdio") this.#joinStdio({ ...common, target, via, where });
-    else await this.#listen(name, "forward", where, listen, forward);
+    const listener =
+      config.kind === "forward"
+        ? await listenForward(config, door)
+        : await this.#listen(config, door);
+    this.#open.push(listener);
+    this.listeners.push({ name, kind: config.kind, address: listener.address, leadsTo });
   }
 
-  async #listen(
-    name: string,
-    kind: string,
-    leadsTo: string,
-    at: ListenAddress,
-    accept: OnConnection,
-  ): Promise<void> {
-    const listener = await listenTcp({ runtime: this.#runtime, at }, accept);
-    this.#open.push(listener);
-    this.listeners.push({ name, kind, address: listener.address, leadsTo });
+  async #listen(config: ProxyInboundConfig, door: InboundOptions): Promise<Listener> {
+    const accept = await createProxyInbound(config, door, this.#secrets);
+    return await listenTcp({ runtime: this.#runtime, at: config.listen }, accept);
+  }
+
+  /** What every inbound is given. The relay is made when every way out is known. */
+  #door(name: string): InboundOptions {
+    return {
+      name,
+      runtime: this.#runtime,
+      logger: this.#logger,
+      bindUdp,
+      onRequest: (request) => this.#relay?.onRequest(request),
+      onPacketRequest: (request) => this.#relay?.onPacketRequest(request),
+    };
   }
 
   /** The one stream of a ProxyCommand: when it ends, so does the program. */

@@ -13,6 +13,8 @@ describe("flags", () => {
       "/tmp/x.sock:bogus:22": { forward: "/tmp/x.sock", to: "bogus:22" },
       "-:bogus:22": { forward: "-", to: "bogus:22" },
       ":2200:bogus:22": { forward: ":2200", to: "bogus:22" },
+      "5300:1.1.1.1:53/udp": { forward: "5300", to: "1.1.1.1:53/udp" },
+      "[::1]:5300:[fd00::1]:53/udp": { forward: "[::1]:5300", to: "[fd00::1]:53/udp" },
     };
     for (const [text, expected] of Object.entries(table)) {
       assert.deepEqual(toInbounds({ forward: [text] }), [expected], text);
@@ -26,7 +28,10 @@ describe("flags", () => {
       "bogus:22": /write LISTEN:HOST:PORT/,
       "x:bogus:22": /"x" is no port, host:port or \/path/,
       "2200:/var/run/docker.sock": /a path cannot be reached through a tunnel/,
-      "2200:bogus:22/udp": /UDP is not in this version yet/,
+      "-:bogus:53/udp": /-L -:bogus:53\/udp: datagrams come in through a port/,
+      "/tmp/x.sock:bogus:53/udp": /datagrams come in through a port: write \[bind:\]PORT/,
+      "5300:bogus:0/udp": /port 0 cannot be reached/,
+      "5300:bogus:53/sctp": /write LISTEN:HOST:PORT/,
       "2200:bogus:0": /port 0 cannot be reached/,
       "2200:bogus:99999": /port "99999" is not/,
     };

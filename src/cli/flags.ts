@@ -33,7 +33,8 @@ export function toInbounds({
 }
 
 /**
- * Takes `LISTEN:HOST:PORT` apart, from the right, since the left may be a path or an address.
+ * Takes `LISTEN:HOST:PORT` or `LISTEN:HOST:PORT/udp` apart, from the right, since the left may be a
+ * path or an address.
  *
  * @throws ConfigError when it is nothing of that form
  */
@@ -44,14 +45,16 @@ export function parseForward(text: string): ConfigInput {
       throw new ConfigError("a path cannot be reached through a tunnel: write LISTEN:HOST:PORT");
     }
     throw new ConfigError(
-      "write LISTEN:HOST:PORT; LISTEN is a port, bind:port, a path, or - for stdin and stdout",
+      "write LISTEN:HOST:PORT; LISTEN is a port, bind:port, a path, or - for stdin and stdout; PORT/udp forwards datagrams",
     );
   }
-  const [, listen = "", host = "", port = "", udp] = match;
-  if (udp !== undefined) throw new ConfigError("UDP is not in this version yet");
-  parseForwardAddress(listen);
+  const [, listen = "", host = "", port = "", udp = ""] = match;
+  const address = parseForwardAddress(listen);
+  if (udp !== "" && (address === "stdio" || "path" in address)) {
+    throw new ConfigError("datagrams come in through a port: write [bind:]PORT:HOST:PORT/udp");
+  }
   if (parsePort(port) === 0) throw new ConfigError("port 0 cannot be reached");
-  return { forward: listen, to: `${host}:${port}` };
+  return { forward: listen, to: `${host}:${port}${udp}` };
 }
 
 /** What `--client` stands for: the section `clients` of `serve`. */

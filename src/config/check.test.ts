@@ -110,6 +110,19 @@ grace: 1y
       "inbounds: [{ forward: '-', to: 'a:1' }, { forward: '-', to: 'a:2', name: b }]": [
         "s.yaml:1:52: inbounds[1].forward: - is taken by inbounds[0].forward",
       ],
+      "inbounds: [{ socks: 5300 }, { forward: 5300, to: 'a:53/udp' }]": [],
+      "inbounds: [{ forward: 5300, to: 'a:53' }, { forward: 5300, to: 'a:53/udp' }]": [],
+      "inbounds: [{ forward: 53, to: 'a:1/udp' }, { forward: 53, to: 'b:1/udp', name: b }]": [
+        "s.yaml:1:55: inbounds[1].forward: 127.0.0.1:53 is taken by inbounds[0].forward",
+      ],
+      "inbounds: [{ forward: /run/x, to: 'a:1/udp' }, { forward: '-', to: 'a:1/udp' }]": [
+        "s.yaml:1:23: inbounds[0].forward: datagrams come in through a port: write port or host:port",
+        "s.yaml:1:59: inbounds[1].forward: datagrams come in through a port: write port or host:port",
+      ],
+      "inbounds: [{ forward: 1, to: '/run/x' }, { forward: 2, to: 'a:0/udp' }]": [
+        's.yaml:1:30: inbounds[0].to: "/run/x" is a path: a forward leads to host:port or host:port/udp',
+        's.yaml:1:60: inbounds[1].to: "a:0/udp" is no host:port',
+      ],
       [`serve: [{ url: "pong+tcp://${ID}@:1", anonymous: true, cert: a }]`]: [
         "s.yaml:1:81: serve[0].anonymous: clients are named, and anonymous lets everybody in: choose one",
         "s.yaml:1:93: serve[0].cert: pong+tcp has no TLS to use it for",

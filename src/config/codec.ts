@@ -74,3 +74,20 @@ export function oneOrMore<Value>(
     })
     .meta({ description });
 }
+
+/** Lets an entry be the text of its one required key alone. */
+export function shorthand<Value>(key: string, schema: z.ZodType<Value>): z.ZodType<Value> {
+  return z.codec(z.union([z.string(), schema]), z.custom<Value>(), {
+    decode: (input, context) => {
+      if (typeof input !== "string") return input;
+      const result = schema.safeParse({ [key]: input }, { reportInput: true });
+      if (result.success) return result.data;
+      for (const { message, ...issue } of result.error.issues) {
+        const params = issue.code === "custom" ? issue.params : undefined;
+        context.issues.push({ code: "custom", message, input, ...(params && { params }) });
+      }
+      return z.NEVER;
+    },
+    encode: (value) => value,
+  });
+}

@@ -1,6 +1,6 @@
 import type { Cidr } from "../address/cidr.ts";
 import type { HostPattern, PortRange } from "../address/host-pattern.ts";
-import type { HostPort } from "../address/socks-address.ts";
+import type { Target } from "../address/target.ts";
 import type { Credential } from "./credential.ts";
 import type { Milliseconds } from "./duration.ts";
 import type { ForwardAddress, ListenAddress } from "./listen-address.ts";
@@ -107,12 +107,12 @@ export interface ProxyInboundConfig {
   readonly via?: string | undefined;
 }
 
-/** One local port, socket or standard input joined to one target. */
+/** One local port, socket or standard input joined to one target; for datagrams always a port. */
 export interface ForwardInboundConfig {
   readonly kind: "forward";
   readonly name?: string | undefined;
   readonly listen: ForwardAddress;
-  readonly to: HostPort;
+  readonly to: Target;
   readonly via?: string | undefined;
 }
 

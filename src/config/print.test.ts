@@ -31,6 +31,8 @@ const EVERYTHING: ConfigInput = {
     { http: "/run/http.sock", name: "yes" },
     { forward: "-", to: "[::1]:22" },
     { forward: 0, to: "bogus:22", via: "office" },
+    { forward: "127.0.0.1:5300", to: "1.1.1.1:53/udp" },
+    { forward: "[::1]:5300", to: "[2001:db8::1]:53/udp", name: "dns" },
   ],
   outbounds: { proxy: "http://u:env:P@proxy:3128" },
   routes: [

@@ -42,7 +42,8 @@ export function checkReferences(config: PartialConfig): Problem[] {
 
 /** The name an inbound has in logs and routes. */
 export function inboundName(inbound: InboundConfig): string {
-  return inbound.name ?? defaultName(inbound.kind, formatListenAddress(inbound.listen));
+  const place = formatListenAddress(inbound.listen);
+  return inbound.name ?? defaultName(inbound.kind, isUdp(inbound) ? `${place}/udp` : place);
 }
 
 /** The name a served tunnel has in logs and routes. */
@@ -118,22 +119,34 @@ function checkInboundNames({ serve, inbounds, routes }: PartialConfig): Problem[
 }
 
 function checkListeners({ serve, inbounds }: PartialConfig): Problem[] {
-  const listeners: { path: readonly PathPart[]; at: ListenAddress | "stdio" }[] = [];
+  const listeners: {
+    path: readonly PathPart[];
+    at: ListenAddress | "stdio";
+    isUdp: boolean;
+  }[] = [];
   for (const [index, entry] of serve.entries()) {
     if (entry === undefined) continue;
     const { host, port } = entry.url;
-    listeners.push({ path: ["serve", index, "url"], at: { host, port } });
+    listeners.push({ path: ["serve", index, "url"], at: { host, port }, isUdp: false });
   }
   for (const [index, entry] of inbounds.entries()) {
     if (entry === undefined) continue;
-    listeners.push({ path: ["inbounds", index, entry.kind], at: entry.listen });
+    const path = ["inbounds", index, entry.kind];
+    listeners.push({ path, at: entry.listen, isUdp: isUdp(entry) });
   }
-  return listeners.flatMap(({ path, at }, index) => {
-    const first = listeners.slice(0, index).find((other) => isSame(other.at, at));
+  return listeners.flatMap(({ path, at, isUdp: ofUdp }, index) => {
+    const first = listeners
+      .slice(0, index)
+      .find((other) => other.isUdp === ofUdp && isSame(other.at, at));
     if (first === undefined) return [];
     const message = `${formatListenAddress(at)} is taken by ${formatPath(first.path)}`;
     return [{ path, message }];
   });
+}
+
+/** Ports of UDP and of TCP do not meet. */
+function isUdp(inbound: InboundConfig): boolean {
+  return inbound.kind === "forward" && inbound.to.network === "udp";
 }
 
 function isSame(one: ListenAddress | "stdio", other: ListenAddress | "stdio"): boolean {

@@ -47,7 +47,7 @@ describe("the configuration schema", () => {
         via: "home",
       },
       { kind: "http", listen: { host: "::1", port: 3128 }, users: {} },
-      { kind: "forward", listen: "stdio", to: { host: "::1", port: 22 } },
+      { kind: "forward", listen: "stdio", to: { network: "tcp", host: "::1", port: 22 } },
     ]);
     assert.equal(config.connect["home"]?.url.port, 80);
     assert.deepEqual(config.connect["home"]?.retry, { min: 250, max: 30_000 });

@@ -7,10 +7,9 @@ import {
   parsePorts,
   type PortRange,
 } from "../address/host-pattern.ts";
-import type { HostPort } from "../address/socks-address.ts";
-import { formatHostPort, parseHostPort } from "../address/target.ts";
+import { formatTarget, type Target } from "../address/target.ts";
 import { ConfigError } from "../errors.ts";
-import { oneOrMore, problemCodec, textCodec, type TextSchema } from "./codec.ts";
+import { oneOrMore, problemCodec, shorthand, textCodec, type TextSchema } from "./codec.ts";
 import type {
   ApiConfig,
   ClientConfig,
@@ -32,6 +31,7 @@ import {
   parsePemSource,
 } from "./credential.ts";
 import { formatDuration, type Milliseconds, parseDuration } from "./duration.ts";
+import { parseForwardTarget } from "./forward-target.ts";
 import {
   type ForwardAddress,
   formatListenAddress,
@@ -112,8 +112,9 @@ const ports = textCodec<PortRange>(
   { description: "A port or a range of ports.", examples: [443, "8000-8999"] },
 );
 
-const target = textCodec<HostPort>(parseTarget, ({ host, port }) => formatHostPort(host, port), {
+const target = textCodec<Target>(parseForwardTarget, formatTarget, {
   description: "The target, `host:port`, as seen from where it is dialled.",
+  examples: ["bogus:22", "1.1.1.1:53/udp"],
 });
 
 const name = z
@@ -240,7 +241,9 @@ const inboundInput = z.strictObject({
   forward: forwardListen
     .optional()
     .meta({ description: "Forward to one target; a port, a path, or `-` for stdin and stdout." }),
-  to: target.optional().meta({ description: "Where a forward leads: `host:port`." }),
+  to: target
+    .optional()
+    .meta({ description: "Where a forward leads: `host:port`, or `host:port/udp` for datagrams." }),
   users: z
     .record(userName, credential)
     .optional()
@@ -270,6 +273,9 @@ export const inboundSchema: z.ZodType<InboundConfig> = z.codec(
       if (forward !== undefined) {
         if (users !== undefined) return fail("a forward has no login", ["users"]);
         if (to === undefined) return fail("a forward wants the key to: host:port");
+        if (to.network === "udp" && (forward === "stdio" || "path" in forward)) {
+          return fail("datagrams come in through a port: write port or host:port", ["forward"]);
+        }
         return { kind: "forward", listen: forward, to, ...rest };
       }
       if (to !== undefined)
@@ -359,23 +365,6 @@ export const configSchema: z.ZodType<Config> = z
 
 const INBOUND_KINDS = ["socks", "http", "forward"] as const;
 
-/** Lets an entry be the text of its one required key alone. */
-function shorthand<Value>(key: string, schema: z.ZodType<Value>): z.ZodType<Value> {
-  return z.codec(z.union([z.string(), schema]), z.custom<Value>(), {
-    decode: (input, context) => {
-      if (typeof input !== "string") return input;
-      const result = schema.safeParse({ [key]: input }, { reportInput: true });
-      if (result.success) return result.data;
-      for (const { message, ...issue } of result.error.issues) {
-        const params = issue.code === "custom" ? issue.params : undefined;
-        context.issues.push({ code: "custom", message, input, ...(params && { params }) });
-      }
-      return z.NEVER;
-    },
-    encode: (value) => value,
-  });
-}
-
 function revealed<Value>(
   format: (value: Value, options: { readonly reveal: boolean }) => string,
 ): (value: Value) => string {
@@ -393,14 +382,4 @@ function parseDomain(text: string): HostPattern {
   if (pattern.host.kind === "block")
     throw new ConfigError(`"${text}" is an address: use the key cidr`);
   return pattern;
-}
-
-function parseTarget(text: string): HostPort {
-  if (text.endsWith("/udp")) throw new ConfigError(`"${text}": UDP is not in this version yet`);
-  if (text.includes("/")) {
-    throw new ConfigError(`"${text}" is a path: a forward leads to host:port`);
-  }
-  const place = parseHostPort(text);
-  if (place === undefined || place.port === 0) throw new ConfigError(`"${text}" is no host:port`);
-  return place;
 }
