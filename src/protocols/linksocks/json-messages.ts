@@ -1,4 +1,5 @@
 import { ProtocolError } from "../../errors.ts";
+import { toGoJson } from "./go-json.ts";
 import { fromUuid, toUuid } from "./message-reader.ts";
 import {
   type ControlMessage,
@@ -69,11 +70,7 @@ export function decodeJson(type: number, body: Uint8Array): JsonMessage {
 
 /** The JSON of a message, spelled as the reference spells it. */
 export function encodeJson(message: JsonMessage): string {
-  // Go writes what HTML could take for markup, and two line ends, as escapes.
-  return JSON.stringify(plainOf(message)).replaceAll(
-    /[<>&\u2028\u2029]/g,
-    (character) => `\\u${(character.codePointAt(0) ?? 0).toString(16).padStart(4, "0")}`,
-  );
+  return toGoJson(plainOf(message));
 }
 
 function plainOf(message: JsonMessage): object {

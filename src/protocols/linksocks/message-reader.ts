@@ -43,7 +43,8 @@ export class MessageReader {
   /** A view of the next bytes. */
   bytes(count: number): Uint8Array {
     const at = this.#take(count);
-    return this.#bytes.subarray(at, at + count);
+    // No Buffer: those share memory where others copy (slice).
+    return new Uint8Array(this.#bytes.buffer, this.#bytes.byteOffset + at, count);
   }
 
   /** A length octet and as many bytes of text. */

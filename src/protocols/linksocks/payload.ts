@@ -11,7 +11,8 @@ import { Compression, type DataTcp, type DataUdp, type DataUnknown } from "./mes
 export function inflate(data: DataTcp | DataUdp | DataUnknown, maxBytes: number): Uint8Array {
   if (data.compression !== Compression.gzip) return data.payload;
   try {
-    return gunzipSync(data.payload, { maxOutputLength: maxBytes });
+    const plain = gunzipSync(data.payload, { maxOutputLength: maxBytes });
+    return new Uint8Array(plain.buffer, plain.byteOffset, plain.byteLength);
   } catch (cause) {
     const isBomb = cause instanceof RangeError;
     const what = isBomb ? `inflates to more than ${maxBytes} bytes` : "is no gzip";
