@@ -6,8 +6,7 @@ import { createSocks5Inbound } from "../inbound/socks5/inbound.ts";
 import type { OnConnection } from "../tunnel/connection.ts";
 import type { InboundOptions } from "../tunnel/inbound.ts";
 import { Logins } from "../tunnel/logins.ts";
-import type { OnPacketRequest } from "../tunnel/packets.ts";
-import type { OnRequest } from "../tunnel/request.ts";
+import type { OnRequest, OnPacketRequest } from "../tunnel/request.ts";
 import { createLoginGuard } from "./login-guard.ts";
 import type { Secrets } from "./secrets.ts";
 

@@ -7,8 +7,7 @@ import type {
 import type { TunnelError } from "../errors.ts";
 import type { Connection, Listener } from "../tunnel/connection.ts";
 import type { Logger } from "../tunnel/logger.ts";
-import type { OnPacketRequest } from "../tunnel/packets.ts";
-import type { OnRequest, Outbound, StreamOpener } from "../tunnel/request.ts";
+import type { OnRequest, Outbound, StreamOpener, OnPacketRequest } from "../tunnel/request.ts";
 import type { Runtime } from "../tunnel/runtime.ts";
 import type { Secrets } from "./secrets.ts";
 

@@ -6,8 +6,8 @@ import { manualRuntime, recordingLogger, turns } from "../../test/support/test-c
 import { parseHostPattern } from "../address/host-pattern.ts";
 import { MisuseError, NetworkError, PolicyError, TunnelError } from "../errors.ts";
 import { createBlockOutbound } from "../outbound/block/block-outbound.ts";
-import type { PacketChannel, PacketRequest } from "../tunnel/packets.ts";
-import type { Metadata, Outbound } from "../tunnel/request.ts";
+import type { PacketChannel } from "../tunnel/packets.ts";
+import type { Metadata, Outbound, PacketRequest } from "../tunnel/request.ts";
 import { ExitPolicy } from "./exit-policy.ts";
 import { guardOutbound } from "./guarded-outbound.ts";
 import { createRelay, type Relay, type RelayLimits, type StreamEvent } from "./relay.ts";
@@ -347,7 +347,7 @@ describe("relay of associations", () => {
     asked.far.send("x", "198.51.100.1", 53);
     bench.clock.advance(300_000);
     assert.deepEqual(asked.far.events.at(-1), "close ERR_IDLE_TIMEOUT");
-    assert.deepEqual(far.events.at(-1), "close ERR_IDLE_TIMEOUT");
+    assert.deepEqual(far.events.at(-1), "close");
     assert.deepEqual(bench.lines("reason", "fault"), [
       "association closed | no datagram came or went for 300000 ms | ours",
     ]);
@@ -390,7 +390,7 @@ describe("relay of associations", () => {
       busy.far.send("x", "name.example", 53);
       bench.clock.advance(999);
     }
-    assert.deepEqual(silent.far.events, ["close ERR_IDLE_TIMEOUT"]);
+    assert.deepEqual(silent.far.events, ["close"]);
     await turns(1);
     assert.equal(isClosed, false);
     busy.far.send("x", "name.example", 53);

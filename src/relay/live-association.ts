@@ -2,8 +2,8 @@ import { formatTarget, type Target } from "../address/target.ts";
 import { IdleTimer } from "../clock/idle-timer.ts";
 import { blameOf, PolicyError, toTunnelError, TunnelError } from "../errors.ts";
 import type { Logger } from "../tunnel/logger.ts";
-import type { Packet, PacketChannel, PacketRequest } from "../tunnel/packets.ts";
-import type { Outbound } from "../tunnel/request.ts";
+import type { Packet, PacketChannel } from "../tunnel/packets.ts";
+import type { Outbound, PacketRequest } from "../tunnel/request.ts";
 import type { Runtime } from "../tunnel/runtime.ts";
 import { SaidOnce } from "../tunnel/said-once.ts";
 import type { StreamEnd, StreamInfo } from "./live-stream.ts";
@@ -48,6 +48,7 @@ export class LiveAssociation {
   #idle: IdleTimer | undefined;
   #lastTarget: Target | undefined;
   #targetCount = 0;
+  #isDraining = false;
 
   constructor(request: PacketRequest, options: LiveAssociationOptions) {
     this.#request = request;
@@ -100,6 +101,7 @@ export class LiveAssociation {
 
   /** Datagrams know no end: from now on a moment of silence counts as one. */
   drain(): void {
+    this.#isDraining = true;
     this.#idle?.changeTo(DRAIN_SILENCE_MS);
   }
 
@@ -120,7 +122,7 @@ export class LiveAssociation {
     }
     this.#idle = new IdleTimer(runtime.clock, idleTimeoutMs, () => {
       const text = `no datagram came or went for ${idleTimeoutMs} ms`;
-      this.#close(new PolicyError("ERR_IDLE_TIMEOUT", text));
+      this.#close(this.#isDraining ? undefined : new PolicyError("ERR_IDLE_TIMEOUT", text));
     });
     this.#options.onOpened();
     this.#client.attach({
@@ -214,7 +216,9 @@ export class LiveAssociation {
     const isRefused = this.#state === "dialling";
     this.#state = isRefused ? "refused" : "closed";
     this.#idle?.cancel();
-    for (const leg of this.#legs.values()) leg.close(error);
+    // Silence is how associations end; the far side need not take it for a failure.
+    const cause = error?.code === "ERR_IDLE_TIMEOUT" ? undefined : error;
+    for (const leg of this.#legs.values()) leg.close(cause);
     const blame = error && blameOf(error);
     // The codes say "target" of the far end; toward the client that is the client.
     const fault = side === "client" && blame === "target" ? "client" : blame;

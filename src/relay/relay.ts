@@ -1,8 +1,13 @@
 import { formatTarget } from "../address/target.ts";
 import { type Blame, PolicyError, toTunnelError, type TunnelError } from "../errors.ts";
 import type { Logger } from "../tunnel/logger.ts";
-import type { OnPacketRequest, PacketRequest } from "../tunnel/packets.ts";
-import type { Metadata, OnRequest, Request } from "../tunnel/request.ts";
+import type {
+  Metadata,
+  OnRequest,
+  Request,
+  OnPacketRequest,
+  PacketRequest,
+} from "../tunnel/request.ts";
 import type { Runtime } from "../tunnel/runtime.ts";
 import { LiveAssociation } from "./live-association.ts";
 import { LiveStream, type StreamEnd, type StreamInfo } from "./live-stream.ts";

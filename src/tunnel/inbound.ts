@@ -1,8 +1,7 @@
 import type { BindUdp } from "./datagrams.ts";
 import type { Logger } from "./logger.ts";
 import type { Logins } from "./logins.ts";
-import type { OnPacketRequest } from "./packets.ts";
-import type { OnRequest } from "./request.ts";
+import type { OnRequest, OnPacketRequest } from "./request.ts";
 import type { Runtime } from "./runtime.ts";
 
 /** What every inbound needs, whatever it speaks. */

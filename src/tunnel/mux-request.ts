@@ -1,8 +1,7 @@
 import type { MuxDriver } from "./mux-driver.ts";
 import type { MuxPackets } from "./mux-packets.ts";
 import type { MuxStream } from "./mux-stream.ts";
-import type { PacketRequest } from "./packets.ts";
-import type { Request } from "./request.ts";
+import type { Request, PacketRequest } from "./request.ts";
 
 /** The wish that a stream of a multiplexed link stands for. */
 export function muxRequest<Message>(

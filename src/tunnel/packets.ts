@@ -1,6 +1,5 @@
 import type { TunnelError } from "../errors.ts";
 import type { ConnectionInfo } from "./connection.ts";
-import type { Metadata } from "./request.ts";
 
 /** One datagram with the far address: where it goes, or where it came from. */
 export interface Packet {
@@ -29,28 +28,4 @@ export interface PacketChannel {
   send(packet: Packet): void;
   /** Ends the association, in order or with the reason why not. Idempotent. */
   close(error?: TunnelError): void;
-}
-
-/** One client's wish for an association. Exactly one of `accept` and `reject` is called, once. */
-export interface PacketRequest {
-  readonly metadata: Metadata;
-  /** Aborts when the client gave up before an answer. */
-  readonly signal: AbortSignal;
-  /** Says yes and hands over the client's end. */
-  accept(): PacketChannel;
-  reject(error: TunnelError): void;
-}
-
-/** Where inbounds put wishes for associations. It never throws and never rejects. */
-export type OnPacketRequest = (request: PacketRequest) => void;
-
-/** Opens associations: a way out that carries datagrams. */
-export interface PacketOpener {
-  /**
-   * @throws TunnelError whose code says what went wrong; `signal.reason` when aborted
-   */
-  associate(options: {
-    readonly signal: AbortSignal;
-    readonly metadata: Metadata;
-  }): Promise<PacketChannel>;
 }

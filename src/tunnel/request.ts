@@ -1,7 +1,7 @@
 import type { Target } from "../address/target.ts";
 import type { TunnelError } from "../errors.ts";
 import type { Connection } from "./connection.ts";
-import type { PacketOpener } from "./packets.ts";
+import type { PacketChannel } from "./packets.ts";
 
 /** Who asks, and through which door. Travels with a stream from inbound to log line. */
 export interface Metadata {
@@ -55,4 +55,28 @@ export interface StreamOpener extends Partial<PacketOpener> {
     target: Target,
     options: { readonly signal: AbortSignal; readonly metadata: Metadata },
   ): Promise<Connection>;
+}
+
+/** One client's wish for an association. Exactly one of `accept` and `reject` is called, once. */
+export interface PacketRequest {
+  readonly metadata: Metadata;
+  /** Aborts when the client gave up before an answer. */
+  readonly signal: AbortSignal;
+  /** Says yes and hands over the client's end. */
+  accept(): PacketChannel;
+  reject(error: TunnelError): void;
+}
+
+/** Where inbounds put wishes for associations. It never throws and never rejects. */
+export type OnPacketRequest = (request: PacketRequest) => void;
+
+/** Opens associations: a way out that carries datagrams. */
+export interface PacketOpener {
+  /**
+   * @throws TunnelError whose code says what went wrong; `signal.reason` when aborted
+   */
+  associate(options: {
+    readonly signal: AbortSignal;
+    readonly metadata: Metadata;
+  }): Promise<PacketChannel>;
 }

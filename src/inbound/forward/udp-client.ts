@@ -2,8 +2,8 @@ import type { Clock, Timer } from "../../clock/clock.ts";
 import { IdleTimer } from "../../clock/idle-timer.ts";
 import { MisuseError, TunnelError } from "../../errors.ts";
 import type { ConnectionInfo } from "../../tunnel/connection.ts";
-import type { Packet, PacketChannel, PacketHandler, PacketRequest } from "../../tunnel/packets.ts";
-import type { Metadata } from "../../tunnel/request.ts";
+import type { Packet, PacketChannel, PacketHandler } from "../../tunnel/packets.ts";
+import type { Metadata, PacketRequest } from "../../tunnel/request.ts";
 
 /** What a client of a forward is made of. */
 export interface UdpClientOptions {

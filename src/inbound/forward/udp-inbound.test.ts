@@ -1,3 +1,4 @@
+import type { PacketRequest } from "../../tunnel/request.ts";
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { type FakeSocket, FakeUdp } from "../../../test/support/fake-udp.ts";
@@ -7,7 +8,6 @@ import type { ManualClock } from "../../clock/manual-clock.ts";
 import { ConfigError, MisuseError, NetworkError } from "../../errors.ts";
 import type { Listener } from "../../tunnel/connection.ts";
 import { silentLogger } from "../../tunnel/logger.ts";
-import type { PacketRequest } from "../../tunnel/packets.ts";
 import { listenUdpForward, type UdpForwardOptions } from "./udp-inbound.ts";
 
 const CLIENT = ["192.0.2.1", 5_000] as const;

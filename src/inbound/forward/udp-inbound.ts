@@ -5,7 +5,8 @@ import { TunnelError } from "../../errors.ts";
 import type { Listener } from "../../tunnel/connection.ts";
 import type { BindUdp, DatagramSocket } from "../../tunnel/datagrams.ts";
 import type { InboundOptions } from "../../tunnel/inbound.ts";
-import type { OnPacketRequest, Packet } from "../../tunnel/packets.ts";
+import type { OnPacketRequest } from "../../tunnel/request.ts";
+import type { Packet } from "../../tunnel/packets.ts";
 import { UdpClient } from "./udp-client.ts";
 
 /** Options of a static forward of datagrams. */

@@ -1,3 +1,4 @@
+import type { PacketRequest } from "../../tunnel/request.ts";
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { FakeUdp, type FakeSocket } from "../../../test/support/fake-udp.ts";
@@ -13,7 +14,6 @@ import {
 } from "../../../test/support/test-client.ts";
 import type { ManualClock } from "../../clock/manual-clock.ts";
 import { ConfigError, NetworkError, PolicyError, TunnelError } from "../../errors.ts";
-import type { PacketRequest } from "../../tunnel/packets.ts";
 import { createSocks5Inbound } from "./inbound.ts";
 
 const ASSOCIATE = hex("05 03 00 01 00000000 0000");

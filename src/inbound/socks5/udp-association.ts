@@ -6,14 +6,8 @@ import { MisuseError, PolicyError, TunnelError } from "../../errors.ts";
 import type { Connection, ConnectionInfo } from "../../tunnel/connection.ts";
 import type { BindUdp, DatagramSocket } from "../../tunnel/datagrams.ts";
 import type { InboundOptions } from "../../tunnel/inbound.ts";
-import type {
-  OnPacketRequest,
-  Packet,
-  PacketChannel,
-  PacketHandler,
-  PacketRequest,
-} from "../../tunnel/packets.ts";
-import type { Metadata } from "../../tunnel/request.ts";
+import type { Packet, PacketChannel, PacketHandler } from "../../tunnel/packets.ts";
+import type { Metadata, OnPacketRequest, PacketRequest } from "../../tunnel/request.ts";
 import { encodeReply, Reply } from "./codec.ts";
 import { REPLY_OF } from "./reply-of.ts";
 import { decodeDatagram, encodeDatagram } from "./udp-codec.ts";

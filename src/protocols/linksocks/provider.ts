@@ -1,7 +1,6 @@
 import { TunnelError } from "../../errors.ts";
 import { muxPacketRequest, muxRequest } from "../../tunnel/mux-request.ts";
-import type { OnPacketRequest } from "../../tunnel/packets.ts";
-import type { OnRequest } from "../../tunnel/request.ts";
+import type { OnRequest, OnPacketRequest } from "../../tunnel/request.ts";
 import type { ControlMessage } from "./messages.ts";
 import { type LinkSocksDialOptions, type LinkSocksStatus, Threads } from "./threads.ts";
 
