@@ -200,7 +200,10 @@ function addDoors(command: Command): void {
   command
     .addOption(listOption("-D, --dynamic <PORT>", "SOCKS5, SOCKS4a and HTTP proxy on [bind:]port"))
     .addOption(
-      listOption("-L, --forward <SPEC>", "LISTEN:HOST:PORT; LISTEN is [bind:]port, path or -"),
+      listOption(
+        "-L, --forward <SPEC>",
+        "LISTEN:HOST:PORT[/udp]; LISTEN is [bind:]port, path or -",
+      ),
     )
     .addOption(listOption("-H, --http <PORT>", "HTTP proxy alone on [bind:]port"))
     .addOption(listOption("--user <NAME:PASSWORD>", "login for -D and -H; or NAME:env:VARIABLE"))
