@@ -5,19 +5,34 @@
 import net from "node:net";
 import type { Duplex } from "node:stream";
 import { connect as connectTunnel } from "../src/index.ts";
+import { socksHandshake } from "./socks.ts";
+
+/** Where to connect. */
+export interface Place {
+  readonly port: number;
+  /** The origin's port, when `port` is a SOCKS5 port that has to be told. */
+  readonly target?: number | undefined;
+}
 
 /** What the parent asks for. */
 export type Order =
-  | {
+  | (Place & {
       readonly kind: "stream";
-      readonly port: number;
       readonly direction: "up" | "down";
       readonly count: number;
       readonly ms: number;
-    }
-  | { readonly kind: "open"; readonly port: number; readonly ms: number; readonly parallel: number }
-  | { readonly kind: "echo"; readonly port: number; readonly count: number }
-  | { readonly kind: "idle"; readonly port: number; readonly count: number }
+    })
+  | (Place & {
+      readonly kind: "open";
+      readonly ms: number;
+      readonly parallel: number;
+      readonly count?: number | undefined;
+    })
+  | (Place & { readonly kind: "echo" | "idle"; readonly count: number })
+  /** Echoes while a download runs on the same way. */
+  | (Place & { readonly kind: "echoBeside"; readonly ms: number })
+  /** The first echo on a connection that has just carried `count` bytes, in median. */
+  | (Place & { readonly kind: "echoAfter"; readonly count: number })
   | { readonly kind: "release" };
 
 /** What it gets. Bytes per second, opens per second, microseconds. */
@@ -30,6 +45,7 @@ export interface Result {
 }
 
 const CHUNK = Buffer.alloc(256 * 1024, 0xa5);
+const MESSAGE = Buffer.alloc(64, 0x11);
 const idle: net.Socket[] = [];
 
 const [url] = process.argv.slice(2);
@@ -48,20 +64,22 @@ async function run(order: Order): Promise<Result> {
     case "stream": {
       const from = performance.now();
       const jobs = Array.from({ length: order.count }, () =>
-        order.direction === "up" ? upload(order.port, order.ms) : download(order.port, order.ms),
+        order.direction === "up" ? upload(order, order.ms) : download(order, order.ms),
       );
       const bytes = (await Promise.all(jobs)).reduce((sum, one) => sum + one, 0);
       return { bytes, bytesPerSecond: (bytes / (performance.now() - from)) * 1000 };
     }
     case "open":
-      return await openRate(order.port, order.ms, order.parallel);
+      return await openRate(order, order);
     case "echo":
-      return await echoTimes(order.port, order.count);
+      return quantiles(await echoTimes(order, (done) => done < order.count));
+    case "echoBeside":
+      return await echoBeside(order, order.ms);
+    case "echoAfter":
+      return await echoAfter(order, order.count);
     case "idle":
       for (let at = 0; at < order.count; at += 50) {
-        const batch = Array.from({ length: Math.min(50, order.count - at) }, () =>
-          echoOnce(order.port),
-        );
+        const batch = Array.from({ length: Math.min(50, order.count - at) }, () => echoOnce(order));
         idle.push(...(await Promise.all(batch)));
       }
       return {};
@@ -71,7 +89,14 @@ async function run(order: Order): Promise<Result> {
   }
 }
 
-function connect(port: number, onread?: net.OnReadOpts): Promise<net.Socket> {
+async function connect({ port, target }: Place, onread?: net.OnReadOpts): Promise<net.Socket> {
+  // A socket that reads into a buffer of its own cannot read a handshake first.
+  const socket = await dial(port, target === undefined ? onread : undefined);
+  if (target !== undefined) await socksHandshake(socket, target);
+  return socket;
+}
+
+function dial(port: number, onread?: net.OnReadOpts): Promise<net.Socket> {
   return new Promise((resolve, reject) => {
     const socket = net.connect({
       port,
@@ -83,31 +108,47 @@ function connect(port: number, onread?: net.OnReadOpts): Promise<net.Socket> {
   });
 }
 
-/** Sends for `ms`, ends, and trusts only what the origin says it counted. */
-async function upload(port: number, ms: number): Promise<number> {
-  const socket = await connect(port);
+/** Sends for `ms`, and trusts only what the origin says it counted. */
+async function upload(place: Place, ms: number): Promise<number> {
+  const socket = await connect(place);
+  // Through SOCKS5 an end may cut the answer off: there the origin says how far it is.
+  const isCounted = place.target !== undefined;
   const until = performance.now() + ms;
-  socket.write("U");
+  let sent = 0;
+  let isOver = false;
+  socket.write(isCounted ? "K" : "U");
   return await new Promise((resolve, reject) => {
     let answer = "";
+    const settle = (): void => {
+      const counted = Number(isCounted ? answer.split("\n").at(-2) : answer);
+      if (isCounted && (!isOver || counted < sent)) return;
+      socket.destroy();
+      resolve(counted);
+    };
     const pump = (): void => {
-      while (performance.now() < until) if (!socket.write(CHUNK)) return;
+      while (performance.now() < until) {
+        sent += CHUNK.byteLength;
+        if (!socket.write(CHUNK)) return;
+      }
+      isOver = true;
       socket.off("drain", pump);
-      socket.end();
+      if (isCounted) settle();
+      else socket.end();
     };
     socket.on("drain", pump).on("error", reject);
     socket.on("data", (chunk: Buffer) => {
-      answer += chunk.toString();
+      answer = (answer + chunk.toString()).slice(-200);
+      if (isCounted) settle();
     });
-    socket.on("end", () => resolve(Number(answer)));
+    socket.on("end", settle);
     pump();
   });
 }
 
-async function download(port: number, ms: number): Promise<number> {
+async function download(place: Place, ms: number): Promise<number> {
   let bytes = 0;
   const buffer = Buffer.alloc(256 * 1024);
-  const socket = await connect(port, {
+  const socket = await connect(place, {
     buffer,
     callback: (count) => {
       bytes += count;
@@ -115,6 +156,11 @@ async function download(port: number, ms: number): Promise<number> {
     },
   });
   socket.on("error", () => {});
+  if (place.target !== undefined) {
+    socket.on("data", (chunk: Buffer) => {
+      bytes += chunk.byteLength;
+    });
+  }
   socket.write("D");
   await new Promise((resolve) => setTimeout(resolve, ms));
   const got = bytes;
@@ -122,20 +168,29 @@ async function download(port: number, ms: number): Promise<number> {
   return got;
 }
 
+interface OpenLimits {
+  readonly ms: number;
+  readonly parallel: number;
+  readonly count?: number | undefined;
+}
+
 /** Connects to the origin, directly or as a stream of the tunnel, and closes in order. */
-async function openRate(port: number, ms: number, parallel: number): Promise<Result> {
+async function openRate(place: Place, limits: OpenLimits): Promise<Result> {
+  const { ms, parallel, count = Number.POSITIVE_INFINITY } = limits;
   const open = (): Promise<Duplex> =>
-    tunnel === undefined ? connect(port) : tunnel.open({ host: "127.0.0.1", port });
+    tunnel === undefined ? connect(place) : tunnel.open({ host: "127.0.0.1", port: place.port });
   const from = performance.now();
   const until = from + ms;
   let opens = 0;
   const worker = async (): Promise<void> => {
-    while (performance.now() < until) {
+    while (performance.now() < until && opens < count) {
       const stream = await open();
       opens++;
       const closed = new Promise((resolve) => stream.once("close", resolve));
       stream.on("error", () => {}).resume();
-      stream.end();
+      // The reference of LinkSocks takes seconds over an end: only the opening counts there.
+      if (place.target === undefined) stream.end();
+      else stream.destroy();
       await closed;
     }
   };
@@ -143,8 +198,8 @@ async function openRate(port: number, ms: number, parallel: number): Promise<Res
   return { opensPerSecond: (opens / (performance.now() - from)) * 1000 };
 }
 
-async function echoOnce(port: number): Promise<net.Socket> {
-  const socket = await connect(port);
+async function echoOnce(place: Place): Promise<net.Socket> {
+  const socket = await connect(place);
   await new Promise<void>((resolve, reject) => {
     socket.once("error", reject).once("data", () => resolve());
     socket.write("Ex");
@@ -154,31 +209,63 @@ async function echoOnce(port: number): Promise<net.Socket> {
   return socket;
 }
 
-async function echoTimes(port: number, count: number): Promise<Result> {
-  const socket = await echoOnce(port);
-  const message = Buffer.alloc(64, 0x11);
+/** Times of small echoes one behind the other, in microseconds, for as long as `goesOn` says. */
+async function echoTimes(place: Place, goesOn: (done: number) => boolean): Promise<number[]> {
+  const socket = await echoOnce(place);
   const times: number[] = [];
-  await new Promise<void>((resolve, reject) => {
-    let sentAt = 0;
-    let got = 0;
-    const send = (): void => {
-      sentAt = performance.now();
-      socket.write(message);
-    };
-    socket.on("error", reject);
-    socket.on("data", (chunk: Buffer) => {
-      got += chunk.byteLength;
-      if (got < message.byteLength) return;
-      got = 0;
-      times.push((performance.now() - sentAt) * 1000);
-      if (times.length < count) send();
-      else resolve();
-    });
-    send();
-  });
+  while (goesOn(times.length)) times.push(await echo(socket));
   socket.destroy();
-  // The first tenth warms up caches and compilers on all hops.
-  const sorted = times.slice(count / 10).toSorted((a, b) => a - b);
+  return times;
+}
+
+/** One small echo, in microseconds. */
+function echo(socket: net.Socket): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const sentAt = performance.now();
+    let got = 0;
+    const onData = (chunk: Buffer): void => {
+      got += chunk.byteLength;
+      if (got < MESSAGE.byteLength) return;
+      socket.off("data", onData).off("error", reject);
+      resolve((performance.now() - sentAt) * 1000);
+    };
+    socket.on("data", onData).on("error", reject);
+    socket.write(MESSAGE);
+  });
+}
+
+async function echoBeside(place: Place, ms: number): Promise<Result> {
+  const bulk = download(place, ms + 500);
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  const until = performance.now() + ms;
+  const times = await echoTimes(place, () => performance.now() < until);
+  await bulk;
+  return quantiles(times);
+}
+
+async function echoAfter(place: Place, count: number): Promise<Result> {
+  const times: number[] = [];
+  for (let round = 0; round < 5; round++) {
+    const socket = await connect(place);
+    const taken = new Promise((resolve) => socket.once("data", resolve));
+    const length = Buffer.alloc(4);
+    length.writeUInt32BE(count);
+    socket.write(Buffer.concat([Buffer.from("A"), length]));
+    for (let sent = 0; sent < count; sent += CHUNK.byteLength) {
+      if (!socket.write(CHUNK.subarray(0, count - sent))) {
+        await new Promise((resolve) => socket.once("drain", resolve));
+      }
+    }
+    await taken;
+    times.push(await echo(socket));
+    socket.destroy();
+  }
+  return quantiles(times);
+}
+
+/** The first tenth warms up caches and compilers on all hops. */
+function quantiles(times: readonly number[]): Result {
+  const sorted = times.slice(times.length / 10).toSorted((a, b) => a - b);
   const at = (share: number): number => sorted[Math.floor(sorted.length * share)] ?? 0;
   return { p50: at(0.5), p99: at(0.99) };
 }

@@ -24,14 +24,23 @@ export async function startScript(
 
 /** Starts `sluice` with these arguments and waits until `port` accepts. */
 export async function startSluice(port: number, ...args: readonly string[]): Promise<Member> {
-  const child = spawn(process.execPath, [path("../src/cli/main.ts"), ...args], {
+  return await startProgram(port, process.execPath, [path("../src/cli/main.ts"), ...args]);
+}
+
+/** Starts a program with these arguments and waits until `port` accepts. */
+export async function startProgram(
+  port: number,
+  program: string,
+  args: readonly string[],
+): Promise<Member> {
+  const child = spawn(program, args, {
     stdio: ["ignore", "ignore", process.env["BENCH_DEBUG"] ? "inherit" : "ignore"],
   });
   const until = Date.now() + START_MS;
   while (!(await accepts(port))) {
     if (Date.now() > until || child.exitCode !== null) {
       child.kill("SIGKILL");
-      throw new Error(`sluice ${args.join(" ")} does not listen on ${port}`);
+      throw new Error(`${program} ${args.join(" ")} does not listen on ${port}`);
     }
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
