@@ -11,8 +11,7 @@ import {
 } from "../../src/protocols/linksocks/server.ts";
 import type { Connection } from "../../src/tunnel/connection.ts";
 import { connectionPair } from "../../src/tunnel/connection-pair.ts";
-import type { PacketRequest } from "../../src/tunnel/packets.ts";
-import type { Outbound, Request } from "../../src/tunnel/request.ts";
+import type { Outbound, PacketRequest, Request } from "../../src/tunnel/request.ts";
 import type { Runtime } from "../../src/tunnel/runtime.ts";
 import { LogRecorder } from "./log-recorder.ts";
 import { Recorder } from "./recorder.ts";

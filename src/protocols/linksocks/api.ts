@@ -1,5 +1,5 @@
 import { createHash, timingSafeEqual } from "node:crypto";
-import { toTunnelError } from "../../errors.ts";
+import { ConfigError, toTunnelError } from "../../errors.ts";
 import { toGoJson } from "./go-json.ts";
 import { type HttpAnswer, type HttpQuestion, NOT_FOUND } from "./http-surface.ts";
 
@@ -146,7 +146,7 @@ function reverseWish(wish: Wish): ReverseWish {
   const { token, port, username: user, password, allow_manage_connector: autonomy } = wish;
   // DEVIATION(linksocks): the reference then asks for no login at all.
   if ((user === "") !== (password === "")) {
-    throw new Error("username and password are given together or not at all");
+    throw new ConfigError("username and password are given together or not at all");
   }
   const login = user === "" ? undefined : { user, password };
   return { secret: token, port, login, autonomy };
