@@ -318,8 +318,8 @@ function surface(
 ): {
   readonly house: LinkSocksHouse;
   readonly ports: FakePorts;
-  ask(line: string, body?: string, key?: string): Promise<HttpAnswer>;
-  create(body: string): Promise<HttpAnswer>;
+  readonly ask: (line: string, body?: string, key?: string) => Promise<HttpAnswer>;
+  readonly create: (body: string) => Promise<HttpAnswer>;
 } {
   const ports = new FakePorts();
   const api = {
