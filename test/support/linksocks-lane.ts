@@ -19,6 +19,8 @@ export interface LaneOptions extends Partial<LaneSettings> {
   readonly mode: LinksocksMode;
   /** @default ours */
   readonly programs?: Partial<Readonly<Record<LaneRole, Program>>> | undefined;
+  /** What the SOCKS5 port asks for. */
+  readonly login?: { readonly user: string; readonly password: string } | undefined;
   /** Every process is killed after this. @default 900000 */
   readonly deadlineMs?: number | undefined;
 }
@@ -32,6 +34,7 @@ export class Lane implements AsyncDisposable {
   readonly #options: LaneOptions;
   readonly #settings: LaneSettings;
   readonly #children = new Map<LaneRole, Child>();
+  readonly #extras: Child[] = [];
   readonly #probe: Origin;
 
   private constructor(options: LaneOptions, settings: LaneSettings, probe: Origin) {
@@ -119,11 +122,21 @@ export class Lane implements AsyncDisposable {
         : start(program, args, { deadlineMs, env: ENV });
       this.#children.set(role, child);
       if (role === "provider" || (await listening(port, child, until))) return child;
-      // A connector that comes before its provider has named it is refused for good.
-      const isEarly = this.mode === "autonomy" && role === "client";
-      if (!isEarly || performance.now() > until) throw new Error(`the ${role} does not listen`);
+      if (!this.#mayBeEarly(role) || performance.now() > until) {
+        throw new Error(`the ${role} does not listen`);
+      }
       await child[Symbol.asyncDispose]();
     }
+  }
+
+  /** Starts one more process of a role that several may take. */
+  startAnother(role: "provider"): Child {
+    const program = this.#program(role);
+    const args = ourArguments(role, this.mode, this.#settings);
+    if (program !== OURS) throw new Error("only Sluice can be there several times");
+    const child = start(process.execPath, [SLUICE, ...args], { deadlineMs: DEADLINE_MS, env: ENV });
+    this.#extras.push(child);
+    return child;
   }
 
   /** Ends a role's process. */
@@ -146,12 +159,13 @@ export class Lane implements AsyncDisposable {
     for (;;) {
       try {
         const target = { host: "127.0.0.1", port: this.#probe.port };
-        const app = await socksConnect(this.socksPort, target);
+        const app = await socksConnect(this.socksPort, target, this.#options.login);
         app.on("error", () => {}).destroy();
         return;
       } catch (thrown) {
         if (performance.now() > until) throw thrown;
         await sleep(50);
+        await this.#reviveConnector();
       }
     }
   }
@@ -165,12 +179,22 @@ export class Lane implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(
-      Array.from(this.#children.values(), async (child) => {
+      [...this.#children.values(), ...this.#extras].map(async (child) => {
         child.kill("SIGKILL");
         await child[Symbol.asyncDispose]();
       }),
     );
     await this.#probe[Symbol.asyncDispose]();
+  }
+
+  /** A connector that comes before its provider has named it is refused for good. */
+  #mayBeEarly(role: LaneRole): boolean {
+    return this.mode === "autonomy" && role === "client";
+  }
+
+  async #reviveConnector(): Promise<void> {
+    const { exitCode } = this.#children.get("client")?.process ?? {};
+    if (this.#mayBeEarly("client") && typeof exitCode === "number") await this.startRole("client");
   }
 
   #program(role: LaneRole): Program {
