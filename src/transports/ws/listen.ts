@@ -59,6 +59,8 @@ export async function listenWs(
     noServer: true,
     perMessageDeflate: false,
     maxPayload: maxMessageBytes(framing),
+    // Reference: gorilla chooses none unless told which; `ws` takes the first.
+    handleProtocols: () => false,
     ...OWN_CLOSE,
     // RFC 6455 4.2.2: a foreign Origin is a browser somebody else steers. Reference: gorilla's CheckOrigin.
     verifyClient: (
