@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { parseConfig } from "../config/parse-config.ts";
-import { toClients, toInbounds, toPatterns, toRoutes } from "./flags.ts";
+import { toClients, toHub, toInbounds, toPatterns, toRoutes } from "./flags.ts";
 import { UsageError } from "./usage-error.ts";
 
 describe("flags", () => {
@@ -70,6 +70,33 @@ describe("flags", () => {
     assert.deepEqual(toClients(["alice=env:A", "bob=1=2"]), { alice: "env:A", bob: "1=2" });
     assert.throws(() => toClients(["a=1", "a=2"]), /--client: "a" is given twice/);
     assert.throws(() => toClients(["a=env:"]), /--client a: "env:" names nothing/);
+  });
+
+  test("--provider and its companions stand for keys of serve", () => {
+    assert.deepEqual(toHub({}), {});
+    const flags = {
+      provider: ["lab=env:LAB", "two=x=y"],
+      connector: ["carol@two=env:CAROL", "dave=d"],
+      apiKey: "env:KEY",
+    };
+    assert.deepEqual(toHub(flags), {
+      providers: { lab: "env:LAB", two: "x=y" },
+      connectors: {
+        carol: { token: "env:CAROL", provider: "two" },
+        dave: { token: "d", provider: "lab" },
+      },
+      api: "env:KEY",
+    });
+    assert.deepEqual(toHub({ provider: ["lab=t"], autonomy: true }), {
+      providers: { lab: { token: "t", autonomy: true } },
+    });
+    assert.throws(() => toHub({ autonomy: true }), /--autonomy wants a --provider/);
+    assert.throws(() => toHub({ connector: ["a=t"] }), /--connector a: write NAME@PROVIDER=TOKEN/);
+    assert.throws(
+      () => toHub({ provider: ["hunter2"] }),
+      /--provider: write NAME=TOKEN; TOKEN may/,
+    );
+    assert.throws(() => toHub({ apiKey: "env:" }), /--api-key: "env:" names nothing/);
   });
 
   test("--route turns patterns into routes", () => {

@@ -133,6 +133,44 @@ grace: 1y
       [`serve: [{ url: "pong+tls://${ID}@:1?cert=a&key=b", cert: a }]`]: [
         "s.yaml:1:89: serve[0].cert: is given twice, here and in the URL",
       ],
+      'serve: [{ url: "pong+tcp://:1", anonymous: true, providers: { a: t }, api: k }]': [
+        "s.yaml:1:50: serve[0].providers: pong has no providers, only linksocks has",
+        "s.yaml:1:71: serve[0].api: pong has no api, only linksocks has",
+      ],
+      'serve: [{ url: "linksocks+ws://:1" }]': [
+        "s.yaml:1:9: serve[0]: nobody could connect: name clients, or say anonymous to let everybody in",
+      ],
+      'serve: [{ url: "linksocks+ws://:1", api: k }]': [],
+      'serve: [{ url: "linksocks+ws://:1", providers: { lab: t } }]\nroutes: [{ via: lab }, { via: lap }]':
+        ['s.yaml:2:31: routes[1].via: there is no way out named "lap" (did you mean "lab"?)'],
+      'serve: [{ url: "linksocks+ws://:1", providers: { lab: { token: t, autonomy: true } } }]\nroutes: [{ via: lab }]':
+        [
+          's.yaml:2:17: routes[0].via: provider "lab" has autonomy: it serves its own connectors only',
+        ],
+      'serve: [{ url: "linksocks+ws://:1", providers: { lab: t, direct: u } }]\nconnect: { lab: "linksocks+ws://x@h" }':
+        [
+          's.yaml:1:50: serve[0].providers.lab: the name "lab" is used twice',
+          's.yaml:1:58: serve[0].providers.direct: the name "direct" always exists',
+        ],
+      'serve: [{ url: "linksocks+ws://:1", providers: { lab: t, free: { token: u, autonomy: true } }, clients: { bob: b }, connectors: { bob: { token: c, provider: lap }, al: { token: d, provider: free } } }]':
+        [
+          's.yaml:1:131: serve[0].connectors.bob: a client has the name "bob" too',
+          's.yaml:1:158: serve[0].connectors.bob.provider: there is no provider named "lap" (did you mean "lab"?)',
+          's.yaml:1:191: serve[0].connectors.al.provider: provider "free" has autonomy: it announces its connectors itself',
+        ],
+      'serve: [{ url: "linksocks+ws://t@:1", clients: { bob: anonymous }, providers: { lab: t, two: anonymous } }]':
+        [
+          "s.yaml:1:55: serve[0].clients.bob: the token anonymous is reserved for those who have none",
+          "s.yaml:1:86: serve[0].providers.lab: the token is that of serve[0].url too",
+          "s.yaml:1:94: serve[0].providers.two: the token is that of serve[0].clients.bob too",
+        ],
+      'serve: [{ url: "linksocks+ws://:1?streams=3&wait=x&balance=most", api: { key: k, bind: host } }]':
+        [
+          's.yaml:1:35: serve[0].url: option "streams" has no meaning for serve',
+          's.yaml:1:45: serve[0].url: option "wait": "x" is no duration: write 250ms, 15s, 1m or 2h',
+          's.yaml:1:52: serve[0].url: option "balance": "most" is not roundrobin, leaststreams',
+          's.yaml:1:88: serve[0].api.bind: "host" is no IP address',
+        ],
       "provide: { a: pong+tcp://env:A@h }": [
         "s.yaml:1:15: provide.a: pong has no provide role; its remote always dials: run `sluice serve` on the side whose network is lent",
       ],

@@ -59,6 +59,9 @@ function readableParts(input: unknown): Parameters<typeof checkReferences>[0] {
     connect: Object.keys(connect),
     connectUrls,
     outbounds: Object.keys(sectionOf(input, "outbounds")),
+    providers: listOf(input, "serve").flatMap((entry) =>
+      Object.keys(sectionOf(entry, "providers")),
+    ),
   };
 }
 

@@ -21,6 +21,12 @@ const EVERYTHING: ConfigInput = {
     },
     { url: "pong+tcp://env:X@[::1]:0", name: "second" },
     { url: "pong+ws://127.0.0.1:8080/x", anonymous: true },
+    {
+      url: "linksocks+ws://127.0.0.1:8765?wait=1s&balance=leaststreams&direct=off",
+      providers: { lab: "env:LAB", free: { token: "file:free", autonomy: true } },
+      connectors: { carol: { token: "env:CAROL", provider: "lab" } },
+      api: { key: "env:KEY", bind: "::1" },
+    },
   ],
   connect: {
     home: { url: "pong+wss://cmd:pass show x@host/a%20b?header=X:%20y", retry: { max: "1m" } },

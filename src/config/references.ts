@@ -24,6 +24,8 @@ export interface PartialConfig {
   readonly connect: readonly string[];
   readonly connectUrls: ReadonlyMap<string, TunnelUrl>;
   readonly outbounds: readonly string[];
+  /** Under every entry of `serve`. */
+  readonly providers: readonly string[];
 }
 
 /** Everything that is wrong between parts that are right by themselves. */
@@ -72,17 +74,22 @@ function checkOutboundNames({ connect, outbounds, serve }: PartialConfig): Probl
   return problems;
 }
 
-function checkVias({ connect, outbounds, serve, inbounds, routes }: PartialConfig): Problem[] {
-  const providers = serve.flatMap((entry) => Object.entries(entry?.providers ?? {}));
+function checkVias(config: PartialConfig): Problem[] {
+  const { connect, outbounds, providers, serve, inbounds, routes } = config;
+  const autonomous = serve.flatMap((entry) =>
+    Object.entries(entry?.providers ?? {}).flatMap(([name, { autonomy }]) =>
+      autonomy ? [name] : [],
+    ),
+  );
   const known = [...BUILT_IN_OUTBOUNDS, ...connect, ...outbounds];
-  for (const [name, { autonomy }] of providers) if (!autonomy) known.push(name);
+  known.push(...providers.filter((name) => !autonomous.includes(name)));
   const vias: (readonly [readonly PathPart[], string | undefined])[] = [
     ...inbounds.map((inbound, index) => [["inbounds", index, "via"], inbound?.via] as const),
     ...routes.map((route, index) => [["routes", index, "via"], route?.via] as const),
   ];
   return vias.flatMap(([path, via]) => {
     if (via === undefined || known.includes(via)) return [];
-    if (providers.some(([name]) => name === via)) {
+    if (autonomous.includes(via)) {
       const message = `provider "${via}" has autonomy: it serves its own connectors only`;
       return [{ path, message }];
     }
@@ -200,6 +207,7 @@ function checkHub(serve: ServeConfig, path: readonly PathPart[]): Problem[] {
     const message = `${url.system} has no ${key}, only linksocks has`;
     problems.push({ path: [...path, key], message, isKey: true });
   }
+  problems.push(...checkTokens(serve, path));
   for (const [name, { provider }] of Object.entries(connectors)) {
     const at = [...path, "connectors", name];
     if (Object.hasOwn(clients, name)) {
@@ -214,6 +222,33 @@ function checkHub(serve: ServeConfig, path: readonly PathPart[]): Problem[] {
       const message = `provider "${provider}" has autonomy: it announces its connectors itself`;
       problems.push({ path: [...at, "provider"], message });
     }
+  }
+  return problems;
+}
+
+/** Tokens say who somebody is, and what: none may be there twice. */
+function checkTokens(serve: ServeConfig, path: readonly PathPart[]): Problem[] {
+  const { url, clients, providers = {}, connectors = {} } = serve;
+  if (url.system !== "linksocks") return [];
+  const all: (readonly [readonly PathPart[], Credential])[] = [
+    ...(url.credential === undefined ? [] : [[["url"], url.credential] as const]),
+    ...Object.entries(clients).map(([name, { id }]) => [["clients", name], id] as const),
+    ...Object.entries(providers).map(([name, { token }]) => [["providers", name], token] as const),
+    ...Object.entries(connectors).map(
+      ([name, { token }]) => [["connectors", name], token] as const,
+    ),
+  ];
+  const known = new Map<string, readonly PathPart[]>();
+  const problems: Problem[] = [];
+  for (const [keys, credential] of all) {
+    if (credential.kind !== "literal") continue;
+    const token = credential.secret.reveal();
+    const first = known.get(token);
+    const wrong = keys[0] === "clients" ? undefined : wrongCredential(url, credential);
+    const twice = first && `the token is that of ${formatPath([...path, ...first])} too`;
+    const message = twice ?? wrong;
+    if (message !== undefined) problems.push({ path: [...path, ...keys], message });
+    known.set(token, first ?? keys);
   }
   return problems;
 }
@@ -238,7 +273,9 @@ function checkDialled(url: TunnelUrl, path: readonly PathPart[]): Problem[] {
 
 /** What is wrong with a literal credential for a system; references are judged when they resolve. */
 function wrongCredential({ system }: TunnelUrl, credential: Credential): string | undefined {
-  if (system !== "pong" || credential.kind !== "literal") return undefined;
+  if (credential.kind !== "literal") return undefined;
+  if (system === "linksocks") return wrongToken(credential.secret.reveal());
+  if (system !== "pong") return undefined;
   try {
     parseClientId(credential.secret.reveal());
     return undefined;
@@ -246,6 +283,12 @@ function wrongCredential({ system }: TunnelUrl, credential: Credential): string 
     if (thrown instanceof ConfigError) return `${thrown.message}; ${thrown.hint}`;
     throw thrown;
   }
+}
+
+function wrongToken(token: string): string | undefined {
+  if (token === "anonymous") return "the token anonymous is reserved for those who have none";
+  const byteLength = Buffer.byteLength(token);
+  return byteLength > 255 ? `token of ${byteLength} bytes exceeds 255` : undefined;
 }
 
 function isBuiltIn(name: string): boolean {
