@@ -26,6 +26,19 @@ describe("inbox", () => {
     assert.deepEqual(seen, ["a", "b"]);
   });
 
+  test("keeps the order when more arrives as soon as something was taken", () => {
+    const { seen, handler } = record();
+    const late = ["c", "d"];
+    const inbox: Inbox = new Inbox(() => {
+      const next = late.shift();
+      if (next !== undefined) inbox.deliver(bytes(next));
+    });
+    for (const text of ["a", "b"]) inbox.deliver(bytes(text));
+    inbox.attach(handler);
+    inbox.resume();
+    assert.deepEqual(seen, ["a", "b", "c", "d"]);
+  });
+
   test("stops in the middle of a queue when the handler pauses", () => {
     const { inbox, seen, handler } = record();
     for (const text of ["a", "b", "c"]) inbox.deliver(bytes(text));

@@ -117,8 +117,10 @@ export class Inbox {
   #take(chunk: Uint8Array, handler: ConnectionHandler): void {
     const again = Math.min(this.#returnedBytes, chunk.byteLength);
     this.#returnedBytes -= again;
-    if (chunk.byteLength > again) this.#onTaken?.(chunk.byteLength - again);
+    const { byteLength } = chunk; // the handler owns the chunk from here
     handler.onData(chunk);
+    // Behind the data: whoever hears it may deliver more in the same breath.
+    if (byteLength > again) this.#onTaken?.(byteLength - again);
   }
 
   #drain(): void {
