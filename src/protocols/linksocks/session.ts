@@ -88,11 +88,6 @@ export class LinkSocksSession implements MuxSession<ControlMessage> {
     return !this.#isClosed && this.#role.opensStreams;
   }
 
-  /** Whether the peer said that it is another Sluice: channels opened from then on have windows. */
-  get isPeerSluice(): boolean {
-    return this.#peer !== undefined;
-  }
-
   receive(chunk: Uint8Array, now: number): Step<LinkSocksEvent> {
     if (this.#isClosed) return EMPTY_STEP;
     const message = parseMessage(chunk, this.#options.maxMessageBytes);
