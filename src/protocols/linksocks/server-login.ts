@@ -27,6 +27,15 @@ export type Login =
       readonly instance: string;
     };
 
+/** A login that did not succeed. */
+export interface RefusedLogin {
+  readonly role: "nobody";
+  /** Its message is the text to answer. */
+  readonly error: TunnelError;
+  /** The token or hash that was shown. */
+  readonly attempt: string;
+}
+
 /** Against what a login is judged. */
 export interface LoginBook {
   readonly tokens: TokenTable;
@@ -48,8 +57,8 @@ export interface LoginLimits {
  *
  * Spec: linksocks 2.4. Reference: `server.go`, `handleWebSocket`.
  *
- * @returns who it is; the connection is paused
- * @throws TunnelError `ERR_AUTH` or `ERR_PROTOCOL` whose message is the text to answer;
+ * @returns who it is, or what was wrong; the connection is paused
+ * @throws ProtocolError whose message is the text to answer, when there was no token to judge;
  *   NetworkError when the peer left or took too long. The connection is left for the caller.
  */
 export async function readLogin(
@@ -57,30 +66,39 @@ export async function readLogin(
   path: string,
   book: LoginBook,
   limits: LoginLimits,
-): Promise<Login> {
+): Promise<Login | RefusedLogin> {
   const query = new URLSearchParams(path.split("?").slice(1).join("?"));
   const hash = query.get("token") ?? "";
   if (hash !== "") return judgeQuery(hash, query, book);
   const message = await firstMessage(connection, limits);
   if (message.type !== "auth") throw new ProtocolError("invalid auth message");
   const { token: secret, isReverse, instance } = message;
-  if (secret === ANONYMOUS) return anonymous(isReverse, instance, book);
-  return judge(book.tokens.find(secret), isReverse, instance);
+  const login =
+    secret === ANONYMOUS
+      ? anonymous(isReverse, instance, book)
+      : judge(book.tokens.find(secret), isReverse, instance);
+  return login ?? refused(secret);
 }
 
-function judgeQuery(hash: string, query: URLSearchParams, book: LoginBook): Login {
-  if (Buffer.byteLength(hash) !== HASH_LENGTH) throw refused("invalid token format");
+function judgeQuery(hash: string, query: URLSearchParams, book: LoginBook): Login | RefusedLogin {
+  if (Buffer.byteLength(hash) !== HASH_LENGTH) return refused(hash, "invalid token format");
   const reverse = query.get("reverse") ?? "";
   const isReverse = reverse === "" ? undefined : reverse === "true" || reverse === "1";
   const instance = query.get("instance") ?? "";
-  if (isAnonymousHash(hash)) return anonymous(isReverse, instance, book);
-  return judge(book.tokens.findByHash(hash), isReverse, instance);
+  const login = isAnonymousHash(hash)
+    ? anonymous(isReverse, instance, book)
+    : judge(book.tokens.findByHash(hash), isReverse, instance);
+  return login ?? refused(hash);
 }
 
 /** @param isReverse what the peer wants to be; `undefined`: what its token is for */
-function judge(token: Token | undefined, isReverse: boolean | undefined, instance: string): Login {
+function judge(
+  token: Token | undefined,
+  isReverse: boolean | undefined,
+  instance: string,
+): Login | undefined {
   const isProvider = token?.kind === "reverse";
-  if (token === undefined || (isReverse ?? isProvider) !== isProvider) throw refused();
+  if (token === undefined || (isReverse ?? isProvider) !== isProvider) return undefined;
   switch (token.kind) {
     case "forward":
       return { role: "forward", token };
@@ -91,11 +109,15 @@ function judge(token: Token | undefined, isReverse: boolean | undefined, instanc
   }
 }
 
-function anonymous(isReverse: boolean | undefined, instance: string, book: LoginBook): Login {
+function anonymous(
+  isReverse: boolean | undefined,
+  instance: string,
+  book: LoginBook,
+): Login | undefined {
   const { anonymousProvider: token } = book;
-  if (!book.anonymous) throw refused();
+  if (!book.anonymous) return undefined;
   if (isReverse !== true) return { role: "forward", token: undefined };
-  if (token === undefined) throw refused();
+  if (token === undefined) return undefined;
   return { role: "provider", token, instance: readInstance(instance) };
 }
 
@@ -105,10 +127,9 @@ function readInstance(text: string): string {
   return digits === undefined || /^0+$/.test(digits) ? randomUUID() : toUuid(digits);
 }
 
-function refused(text = "invalid token"): TunnelError {
-  return new TunnelError("ERR_AUTH", text, {
-    hint: "compare the token on both sides, and its role: client, connector or provider",
-  });
+function refused(attempt: string, text = "invalid token"): RefusedLogin {
+  const hint = "compare the token on both sides, and its role: client, connector or provider";
+  return { role: "nobody", error: new TunnelError("ERR_AUTH", text, { hint }), attempt };
 }
 
 /** The first message of a peer; what comes behind it stays in the connection. */

@@ -137,6 +137,20 @@ describe("the doors of a LinkSocks server", () => {
     assert.deepEqual(failures, ["peer1:1", "peer2:1"]);
   });
 
+  test("stay open to who shows the same wrong token again: that is no guess", async () => {
+    const failures: string[] = [];
+    const guard: LoginGuard = {
+      blockedForMs: () => (failures.length >= 2 ? 1_000 : 0),
+      recordFailure: (peer) => void failures.push(peer),
+    };
+    const house = new LinkSocksHouse({ guard });
+    for (let at = 0; at < 5; at++) {
+      const peer = house.connect(`/socket?token=${sha256("early connector")}`);
+      assert.deepEqual(await peer.heard(), [{ type: "authResponse", error: "invalid token" }]);
+    }
+    assert.equal(failures.length, 1);
+  });
+
   test("let in so many at their login, and so many in all", async () => {
     const house = new LinkSocksHouse({ maxLogins: 1, maxPeers: 1 });
     const silent = house.connect("/socket");

@@ -29,6 +29,7 @@ import { ServerApi, type ServerApiOptions } from "./server-api.ts";
 import { type Login, type LoginBook, readLogin } from "./server-login.ts";
 import { LinkSocksSession } from "./session.ts";
 import { ANONYMOUS, type ReverseToken, TokenTable } from "./tokens.ts";
+import { WrongTokens } from "./wrong-tokens.ts";
 
 /** A token of the configuration. */
 export interface NamedToken {
@@ -94,6 +95,7 @@ export class LinkSocksServer {
   readonly #serverApi: ServerApi | undefined;
   readonly #api: Api | undefined;
   readonly #loggingIn = new Set<Connection>();
+  readonly #wrong = new WrongTokens();
   #isClosing = false;
 
   /** @throws ConfigError when tokens collide, or a connector names no provider */
@@ -178,20 +180,25 @@ export class LinkSocksServer {
   async #admit(connection: Connection, path: string): Promise<void> {
     const { runtime, logger, guard, loginTimeoutMs = DEFAULT_LOGIN_TIMEOUT_MS } = this.#options;
     const { peer, transport } = connection.info;
+    let isGuess = true;
     try {
       const login = await readLogin(connection, path, this.#book, {
         runtime,
         timeoutMs: loginTimeoutMs,
       });
+      if (login.role === "nobody") {
+        isGuess = this.#wrong.isNew(login.attempt);
+        throw login.error;
+      }
       const { token } = login;
       if (token !== undefined && this.#book.tokens.find(token.secret) !== token) {
-        throw new TunnelError("ERR_AUTH", "invalid token");
+        throw new TunnelError("ERR_AUTH", "invalid token"); // removed in this very moment
       }
       this.#startLink(connection, login);
     } catch (thrown) {
       const error = toTunnelError(thrown, "ERR_PROTOCOL", "login");
       const isAnswered = error.code === "ERR_AUTH" || error.code === "ERR_PROTOCOL";
-      if (error.code !== "ERR_CONNECTION_RESET") guard?.recordFailure(peer);
+      if (isGuess && error.code !== "ERR_CONNECTION_RESET") guard?.recordFailure(peer);
       logger.warn("connection refused", {
         peer,
         transport,
