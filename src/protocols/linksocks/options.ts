@@ -1,5 +1,3 @@
-import { randomUUID } from "node:crypto";
-
 /** Bounds of one session. Each has a reason in the README. */
 export interface LinkSocksLimits {
   /** Channels open at once, taken and opened together, before Connects are refused. @default 1024 */
@@ -36,7 +34,7 @@ export interface LinkSocksOptions extends LinkSocksLimits {
   readonly fastOpen: boolean;
   /** Payloads from this size on are compressed, where that saves a tenth, bytes. @default Infinity */
   readonly compressFromBytes: number;
-  /** Makes channel ids: random UUIDs as text, with or without hyphens. @default node:crypto randomUUID */
+  /** Makes channel ids: random UUIDs as text, with or without hyphens. No default: a session draws no chance. */
   readonly newId: () => string;
 }
 
@@ -50,8 +48,11 @@ export interface LinkSocksRole {
   readonly isProvider?: boolean;
 }
 
+/** What a session cannot do without; the rest has {@link LINKSOCKS_DEFAULTS}. */
+export type SessionOptions = Partial<LinkSocksOptions> & Pick<LinkSocksOptions, "newId">;
+
 /** The defaults of every session. */
-export const LINKSOCKS_DEFAULTS: LinkSocksOptions = {
+export const LINKSOCKS_DEFAULTS: Omit<LinkSocksOptions, "newId"> = {
   extensions: true,
   fastOpen: false,
   compressFromBytes: Number.POSITIVE_INFINITY,
@@ -67,5 +68,4 @@ export const LINKSOCKS_DEFAULTS: LinkSocksOptions = {
   connectTimeoutMs: 15_000,
   halfCloseGraceMs: 30_000,
   firstDataHoldMs: 10,
-  newId: () => randomUUID(),
 };

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { ConfigError, toTunnelError, TunnelError } from "../../errors.ts";
 import type { Connection } from "../../tunnel/connection.ts";
 import type { Logger } from "../../tunnel/logger.ts";
@@ -222,7 +223,7 @@ export class LinkSocksServer {
     const words = new PeerWords(log, runtime.clock);
     const session = new LinkSocksSession(
       { takesStreams: !isProvider, opensStreams: isProvider },
-      options,
+      { newId: randomUUID, ...options },
     );
     const driver = new MuxDriver<ControlMessage>({
       connection,

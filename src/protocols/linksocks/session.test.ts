@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { randomBytes } from "node:crypto";
+import { randomBytes, randomUUID } from "node:crypto";
 import { describe, test } from "node:test";
 import { gunzipSync, gzipSync } from "node:zlib";
 import fc from "fast-check";
@@ -32,7 +32,7 @@ describe("a linksocks SOCKS side", () => {
   });
 
   test("names its channels with random UUIDs", () => {
-    const session = new LinkSocksSession(ROLES.client);
+    const session = new LinkSocksSession(ROLES.client, { newId: randomUUID });
     const names = [1, 2].map(() => {
       const message = parseMessage(session.open(TARGET, 0).step.output[0] ?? new Uint8Array(0));
       assert.ok(message.type === "connect");

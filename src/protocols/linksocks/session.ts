@@ -22,7 +22,12 @@ import {
   MessageType,
   type Window,
 } from "./messages.ts";
-import { LINKSOCKS_DEFAULTS, type LinkSocksOptions, type LinkSocksRole } from "./options.ts";
+import {
+  LINKSOCKS_DEFAULTS,
+  type LinkSocksOptions,
+  type LinkSocksRole,
+  type SessionOptions,
+} from "./options.ts";
 import { EMPTY_STEP, type LinkSocksEvent, Outgoing } from "./outgoing.ts";
 
 /** What a Connect asks for. */
@@ -52,7 +57,7 @@ export class LinkSocksSession implements MuxSession<ControlMessage> {
   #malformedCount = 0;
   #isClosed = false;
 
-  constructor(role: LinkSocksRole, options: Partial<LinkSocksOptions> = {}) {
+  constructor(role: LinkSocksRole, options: SessionOptions) {
     this.#role = role;
     this.#options = { ...LINKSOCKS_DEFAULTS, ...options };
     this.#channels = new LinkSocksChannels(this.#options, this.#out);

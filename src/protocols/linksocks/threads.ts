@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { TunnelError } from "../../errors.ts";
 import type { Target } from "../../address/target.ts";
 import type { BackoffLimits } from "../../tunnel/backoff.ts";
@@ -141,7 +142,7 @@ export class Threads {
     onClose: (error: TunnelError | undefined) => void,
   ): MuxDriver<ControlMessage> {
     const { runtime, slowReaders, session: options } = this.#options;
-    const session = new LinkSocksSession(this.#work.role, options);
+    const session = new LinkSocksSession(this.#work.role, { newId: randomUUID, ...options });
     const driver = new MuxDriver<ControlMessage>({
       connection,
       session,
