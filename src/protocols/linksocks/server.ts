@@ -4,8 +4,7 @@ import type { Connection } from "../../tunnel/connection.ts";
 import type { Logger } from "../../tunnel/logger.ts";
 import type { LoginGuard } from "../../tunnel/logins.ts";
 import { MuxDriver } from "../../tunnel/mux-driver.ts";
-import type { MuxPackets } from "../../tunnel/mux-packets.ts";
-import type { MuxStream } from "../../tunnel/mux-stream.ts";
+import { muxPacketRequest, muxRequest } from "../../tunnel/mux-request.ts";
 import type { Metadata, OnRequest, OnPacketRequest } from "../../tunnel/request.ts";
 import type { Runtime } from "../../tunnel/runtime.ts";
 import type { SlowReaderPolicy } from "../../tunnel/slow-readers.ts";
@@ -235,7 +234,7 @@ export class LinkSocksServer {
       onRequest: (stream, target, signal) => {
         if (this.#isClosing) return stream.reset(new TunnelError("ERR_SHUTDOWN", "shutting down"));
         const metadata = this.#metadataOf(peer);
-        this.#options.onRequest({ target, metadata, signal, ...answers(driver, stream) });
+        this.#options.onRequest(muxRequest(driver, stream, { target, metadata, signal }));
       },
       onPacketRequest: (channel, signal) => {
         const { onPacketRequest } = this.#options;
@@ -244,7 +243,7 @@ export class LinkSocksServer {
           return channel.close(new TunnelError("ERR_COMMAND_UNSUPPORTED", why));
         }
         const metadata = this.#metadataOf(peer);
-        onPacketRequest({ metadata, signal, ...packetAnswers(driver, channel) });
+        onPacketRequest(muxPacketRequest(driver, channel, { metadata, signal }));
       },
       onMessage: (message) => {
         if (message.type === "connector") this.#wishes.hear(peer, message);
@@ -304,32 +303,6 @@ function addTokens(
     });
   }
   return reverses;
-}
-
-function answers(
-  driver: MuxDriver<ControlMessage>,
-  stream: MuxStream,
-): { accept(): MuxStream; reject(error: TunnelError): void } {
-  return {
-    accept: () => {
-      driver.accept(stream);
-      return stream;
-    },
-    reject: (error) => stream.reset(error),
-  };
-}
-
-function packetAnswers(
-  driver: MuxDriver<ControlMessage>,
-  channel: MuxPackets,
-): { accept(): MuxPackets; reject(error: TunnelError): void } {
-  return {
-    accept: () => {
-      driver.accept(channel);
-      return channel;
-    },
-    reject: (error) => channel.close(error),
-  };
 }
 
 /** Spec: linksocks 3.1. */

@@ -23,7 +23,7 @@ export interface LinkSocksDialOptions {
   readonly runtime: Runtime;
   readonly logger: Logger;
   /** Opens one WebSocket of messages to the server. */
-  dial(signal: AbortSignal): Promise<Connection>;
+  readonly dial: (signal: AbortSignal) => Promise<Connection>;
   readonly login: LoginOptions;
   /** WebSockets at one time, 1 to 64. @default 1 */
   readonly threads?: number | undefined;
