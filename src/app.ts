@@ -1,4 +1,3 @@
-import { X509Certificate } from "node:crypto";
 import type { Duplex } from "node:stream";
 import { parseHostPattern } from "./address/host-pattern.ts";
 import { formatTarget } from "./address/target.ts";
@@ -286,14 +285,13 @@ class RunningApp implements App {
   async #listenForPeers(config: ServeConfig, tunnel: ServedTunnel): Promise<void> {
     const { url } = config;
     const name = serveName(config);
-    const { listener, certificate } = await listenForTunnel(config, this.#context(name), tunnel);
+    const { listener, ...notes } = await listenForTunnel(config, this.#context(name), tunnel);
     this.#open.push(listener);
     this.listeners.push({
       name,
       kind: `${url.system}+${url.transport}`,
       address: `${listener.address}${url.path}`,
-      leadsTo: "direct",
-      certificateExpires: certificate === undefined ? undefined : expiry(certificate),
+      ...notes,
     });
   }
 
@@ -380,12 +378,4 @@ function toRoute({ domain, cidr, port, inbound, user, via }: RouteConfig): Route
       ? undefined
       : [...(domain ?? []), ...(blocks ?? [])];
   return { targets, ports: port, inbounds: inbound, users: user, via };
-}
-
-function expiry(pem: string): Date | undefined {
-  try {
-    return new Date(new X509Certificate(pem).validTo);
-  } catch {
-    return undefined; // the listener took it, so it works; only its date stays unknown
-  }
 }

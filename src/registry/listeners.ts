@@ -1,3 +1,4 @@
+import { X509Certificate } from "node:crypto";
 import type { ServeConfig } from "../config/config.ts";
 import { ConfigError } from "../errors.ts";
 import { listenTcp } from "../transports/tcp/listen.ts";
@@ -11,11 +12,13 @@ import { type Secrets, whose } from "./secrets.ts";
 import type { ServedTunnel } from "./system.ts";
 import { answerWeb } from "./web-answers.ts";
 
-/** A listener, and what is known of the certificate it shows. */
+/** A listener, and what the start-up table says of it. */
 export interface TunnelListener {
   readonly listener: Listener;
-  /** PEM. */
-  readonly certificate: string | undefined;
+  /** What comes in goes there. */
+  readonly leadsTo: string;
+  /** When the certificate it shows ends; absent without TLS. */
+  readonly certificateExpires: Date | undefined;
 }
 
 /**
@@ -24,10 +27,11 @@ export interface TunnelListener {
  * @throws ConfigError when a certificate is missing, a secret cannot be had, or the address
  */
 export async function listenForTunnel(
-  { url, cert, key }: ServeConfig,
+  config: ServeConfig,
   { runtime, logger, secrets }: { runtime: Runtime; logger: Logger; secrets: Secrets },
   served: ServedTunnel,
 ): Promise<TunnelListener> {
+  const { url, cert, key } = config;
   const { transport, host, port, path, options } = url;
   const { keepalive: keepaliveMs = DEFAULT_KEEPALIVE_MS } = options;
   const at = { runtime, at: { host, port }, keepaliveMs, ackTimeoutMs: keepaliveMs };
@@ -77,5 +81,25 @@ export async function listenForTunnel(
         throw new ConfigError(`transport ${transport} cannot be listened on in this version`);
     }
   };
-  return { listener: await listen(), certificate };
+  const certificateExpires = certificate === undefined ? undefined : expiry(certificate);
+  return { listener: await listen(), leadsTo: waysOf(config), certificateExpires };
+}
+
+/** Where what peers of a server ask for may lead. */
+function waysOf({ url, clients, anonymous, providers = {}, api }: ServeConfig): string {
+  const isExit =
+    anonymous ||
+    url.credential !== undefined ||
+    api !== undefined ||
+    Object.keys(clients).length > 0;
+  const names = Object.keys(providers);
+  return (isExit || names.length === 0 ? ["direct", ...names] : names).join(", ");
+}
+
+function expiry(pem: string): Date | undefined {
+  try {
+    return new Date(new X509Certificate(pem).validTo);
+  } catch {
+    return undefined; // the listener took it, so it works; only its date stays unknown
+  }
 }

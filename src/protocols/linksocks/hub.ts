@@ -64,10 +64,9 @@ export class Hub {
     return this.#groups.get(reverse)?.get(instance);
   }
 
-  /** The groups of a reverse token's instances. */
-  instancesOf(reverse: ReverseToken): ProviderGroup[] {
-    const groups = [...(this.#groups.get(reverse)?.values() ?? [])];
-    return groups.filter(({ instance }) => instance !== undefined);
+  /** The groups of a reverse token: that of all its providers, then those of its instances. */
+  groupsOf(reverse: ReverseToken): Iterable<ProviderGroup> {
+    return this.#groups.get(reverse)?.values() ?? [];
   }
 
   /** A peer is ready: whoever waits for it goes on, and its partners hear of it. */
@@ -134,7 +133,7 @@ export class Hub {
     const error = new PolicyError("ERR_CLOSED", `token "${token.name}" was removed`);
     for (const peer of this.#peers) if (peer.token === token) peer.abort(error);
     if (token.kind !== "reverse") return;
-    for (const group of this.#groups.get(token)?.values() ?? []) this.#close(group, error);
+    for (const group of this.groupsOf(token)) this.#close(group, error);
   }
 
   /** Nobody waits for anything any more. */

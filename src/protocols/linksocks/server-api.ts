@@ -129,32 +129,37 @@ export class ServerApi implements ApiTarget {
   /** Every token but connectors, which stand with their reverse token; each instance by itself. */
   #tokens(): ApiTokenStatus[] {
     const { tokens, hub } = this.#options;
+    const clients = new Map<Token | undefined, number>();
+    for (const { token } of hub.peers) clients.set(token, (clients.get(token) ?? 0) + 1);
+    const connectors = new Map<ProviderGroup | undefined, string[]>();
+    for (const token of tokens) {
+      if (token.kind !== "connector") continue;
+      const group = hub.find(token.reverse, token.instance);
+      const own = connectors.get(group) ?? [];
+      own.push(shown(token));
+      connectors.set(group, own);
+    }
     const status: ApiTokenStatus[] = [];
     for (const token of tokens) {
       if (token.kind === "forward") {
-        const count = [...hub.peers].filter((peer) => peer.token === token).length;
+        const count = clients.get(token) ?? 0;
         status.push({ token: shown(token), type: "forward", clients_count: count });
       } else if (token.kind === "reverse") {
         const port = this.#ports.get(token)?.port ?? NO_PORT;
-        const common = hub.find(token, undefined);
-        if (common !== undefined) status.push(this.#reverse(shown(token), port, common));
-        for (const group of hub.instancesOf(token)) {
-          status.push(this.#reverse(group.instance ?? "", NO_PORT, group));
+        for (const group of hub.groupsOf(token)) {
+          const { instance, providers } = group;
+          const own = connectors.get(group);
+          status.push({
+            token: instance ?? shown(token),
+            type: "reverse",
+            clients_count: providers.size,
+            port: instance === undefined ? port : NO_PORT,
+            ...(own && { connector_tokens: own }),
+          });
         }
       }
     }
     return status;
-  }
-
-  #reverse(token: string, port: number, group: ProviderGroup): ApiTokenStatus {
-    const connectors = this.#options.hub.connectorsOf(group).map(shown);
-    return {
-      token,
-      type: "reverse",
-      clients_count: group.providers.size,
-      port,
-      ...(connectors.length > 0 && { connector_tokens: connectors }),
-    };
   }
 
   #name(kind: Token["kind"]): string {
