@@ -111,7 +111,9 @@ export class LinkSocksChannels {
       throw new MisuseError(`write of ${data.byteLength} bytes exceeds ${room}`);
     }
     channel.sendWindow -= data.byteLength;
-    for (const message of splitPayload(channel.header, data, this.#options)) {
+    const { maxPayloadBytes, maxPlainPayloadBytes, compressFromBytes } = this.#options;
+    const pieceBytes = channel.receiveWindow ? maxPayloadBytes : maxPlainPayloadBytes;
+    for (const message of splitPayload(channel.header, data, { pieceBytes, compressFromBytes })) {
       this.#out.bytes(message);
     }
   }

@@ -6,8 +6,13 @@ export interface LinkSocksLimits {
   readonly maxMessageBytes: number;
   /** What one compressed payload may become, bytes. @default 4 MiB */
   readonly maxInflatedBytes: number;
-  /** Bytes of TCP data in one message of ours. @default 64 KiB */
+  /** Bytes of TCP data in one message of ours to another Sluice: others get their turn between. @default 64 KiB */
   readonly maxPayloadBytes: number;
+  /**
+   * The same to everybody else: the reference counts messages, not bytes, keeps 1000 of a channel and
+   * drops the next. @default 1 MiB
+   */
+  readonly maxPlainPayloadBytes: number;
   /** Unreadable messages that name no channel, before the link ends. @default 16 */
   readonly maxMalformed: number;
   /** Datagrams kept for an association that is not accepted yet. @default 32 */
@@ -60,6 +65,7 @@ export const LINKSOCKS_DEFAULTS: Omit<LinkSocksOptions, "newId"> = {
   maxMessageBytes: 32 * 1024 * 1024,
   maxInflatedBytes: 4 * 1024 * 1024,
   maxPayloadBytes: 64 * 1024,
+  maxPlainPayloadBytes: 1024 * 1024,
   maxMalformed: 16,
   earlyPackets: 32,
   initialWindowBytes: 256 * 1024,

@@ -22,12 +22,12 @@ export function inflate(data: DataTcp | DataUdp | DataUnknown, maxBytes: number)
 
 /** How TCP data is cut into messages. */
 export interface PayloadOptions {
-  readonly maxPayloadBytes: number;
+  readonly pieceBytes: number;
   readonly compressFromBytes: number;
 }
 
 /**
- * Data messages for `data`: pieces of at most `maxPayloadBytes`, or larger ones where those are
+ * Data messages for `data`: pieces of at most `pieceBytes`, or larger ones where those are
  * compressed and that saves a tenth.
  */
 export function* splitPayload(
@@ -35,11 +35,11 @@ export function* splitPayload(
   data: Uint8Array,
   options: PayloadOptions,
 ): Generator<Uint8Array> {
-  const { maxPayloadBytes, compressFromBytes } = options;
+  const { pieceBytes, compressFromBytes } = options;
   let plainUntil = 0;
   for (let at = 0; at < data.byteLength; ) {
     if (at >= plainUntil && data.byteLength - at >= compressFromBytes) {
-      const whole = data.subarray(at, at + Math.max(maxPayloadBytes, compressFromBytes));
+      const whole = data.subarray(at, at + Math.max(pieceBytes, compressFromBytes));
       const compressed = gzipSync(whole, { level: constants.Z_BEST_SPEED });
       if (compressed.byteLength <= whole.byteLength * WORTH) {
         yield encodeData(header, Compression.gzip, compressed);
@@ -48,7 +48,7 @@ export function* splitPayload(
       }
       plainUntil = at + whole.byteLength; // not tried again before
     }
-    const piece = data.subarray(at, at + maxPayloadBytes);
+    const piece = data.subarray(at, at + pieceBytes);
     yield encodeData(header, Compression.none, piece);
     at += piece.byteLength;
   }

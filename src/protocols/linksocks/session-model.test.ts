@@ -248,7 +248,11 @@ describe("two linksocks sessions", () => {
   for (const [what, exit, options] of [
     ["with windows and half-close", "server", windows],
     ["with windows, fast-open", "server", { ...windows, fastOpen: true }],
-    ["with small messages", "provider", { ...windows, maxPayloadBytes: 100 }],
+    [
+      "with small messages",
+      "provider",
+      { ...windows, maxPayloadBytes: 100, maxPlainPayloadBytes: 100 },
+    ],
     ["as the reference knows them", "server", { extensions: false }],
     ["as the reference knows them, fast-open", "server", { extensions: false, fastOpen: true }],
     ["as the reference knows them, with a provider", "provider", { extensions: false }],

@@ -499,7 +499,7 @@ describe("a linksocks provider", () => {
 
 describe("a linksocks session", () => {
   test("cuts data into messages, each with its own memory", () => {
-    const end = opened({ maxPayloadBytes: 1000 });
+    const end = opened({ maxPlainPayloadBytes: 1000 });
     const data = randomBytes(2500);
     end.write(1, data);
     end.write(1, 0);
@@ -513,7 +513,7 @@ describe("a linksocks session", () => {
   });
 
   test("compresses only large payloads, and only when that pays", () => {
-    const end = opened({ maxPayloadBytes: 1000, compressFromBytes: 4000 });
+    const end = opened({ maxPlainPayloadBytes: 1000, compressFromBytes: 4000 });
     end.write(1, 3999);
     assert.deepEqual(end.said(), ["DATA 1 1000", "DATA 1 1000", "DATA 1 1000", "DATA 1 999"]);
     end.wire = [];
