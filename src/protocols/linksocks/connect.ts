@@ -1,5 +1,5 @@
 import { normalizeHostName } from "../../address/host-name.ts";
-import { parseIp } from "../../address/ip.ts";
+import { formatIp, parseIp, unmapIpv4 } from "../../address/ip.ts";
 import type { Target } from "../../address/target.ts";
 import { TunnelError } from "../../errors.ts";
 import { MAX_TEXT_BYTES } from "./codec.ts";
@@ -18,6 +18,12 @@ export function problemOf({ network, host, port }: Target): TunnelError | undefi
   }
   // The reference's exit never answers this. Spec: linksocks 1.6.
   return port === 0 ? portZero() : undefined;
+}
+
+/** The host as a Connect spells it: an IPv4 address inside an IPv6 one is sent alone. Spec: linksocks 1.6. */
+export function spelledHost(host: string): string {
+  const bytes = host.startsWith("::ffff:") ? parseIp(host) : undefined;
+  return bytes === undefined ? host : formatIp(unmapIpv4(bytes));
 }
 
 /**

@@ -5,7 +5,7 @@ import type { MuxSession, Step } from "../../tunnel/session.ts";
 import type { Channel } from "./channel-state.ts";
 import { LinkSocksChannels } from "./channels.ts";
 import { parseMessage } from "./codec.ts";
-import { problemOf, targetOf } from "./connect.ts";
+import { problemOf, spelledHost, targetOf } from "./connect.ts";
 import { toErrorText } from "./error-texts.ts";
 import { type Hello, helloOf, parseHello } from "./extension.ts";
 import { fromUuid } from "./message-reader.ts";
@@ -120,7 +120,7 @@ export class LinkSocksSession implements MuxSession<ControlMessage> {
   open(target: Target, now: number): Opening {
     const problem = problemOf(target);
     return problem === undefined
-      ? this.#open({ protocol: "tcp", host: target.host, port: target.port }, now)
+      ? this.#open({ protocol: "tcp", host: spelledHost(target.host), port: target.port }, now)
       : this.#refuseToOpen(problem);
   }
 
