@@ -7,12 +7,14 @@ import type { Clock } from "../clock/clock.ts";
 import type { ConnectConfig } from "../config/config.ts";
 import { connectSchema } from "../config/schema.ts";
 import { describeTunnelUrl, parseTunnelUrl } from "../config/tunnel-url.ts";
-import { ConfigError, type TunnelError } from "../errors.ts";
+import { ConfigError, TunnelError } from "../errors.ts";
 import { REGISTRY } from "../registry/registry.ts";
 import { createSecrets } from "../registry/secrets.ts";
 import type { ConnectedTunnel, TunnelState } from "../registry/system.ts";
 import { toDuplex } from "../tunnel/duplex.ts";
 import { type Logger, silentLogger } from "../tunnel/logger.ts";
+import type { PacketChannel } from "../tunnel/packets.ts";
+import type { Metadata } from "../tunnel/request.ts";
 import { type Runtime, systemRuntime } from "../tunnel/runtime.ts";
 import { type SocketLike, toSocketLike } from "./socket-like.ts";
 import { createDispatcher, createHttpAgent, createHttpsAgent } from "./agents.ts";
@@ -46,6 +48,12 @@ export interface Tunnel extends AsyncDisposable {
     target: { readonly host: string; readonly port: number },
     options?: { readonly signal?: AbortSignal | undefined },
   ): Promise<Duplex>;
+  /**
+   * Opens a UDP association: datagrams to and from many targets.
+   *
+   * @throws TunnelError `ERR_COMMAND_UNSUPPORTED` when the tunnel carries none
+   */
+  associate(options?: { readonly signal?: AbortSignal | undefined }): Promise<PacketChannel>;
   /** For `http.request({ agent })`. */
   httpAgent(options?: http.AgentOptions): http.Agent;
   /** For `https.request({ agent })`. */
@@ -108,9 +116,20 @@ class DialledTunnel implements Tunnel {
     { signal = new AbortController().signal }: { readonly signal?: AbortSignal | undefined } = {},
   ): Promise<SocketLike> {
     const tunnel = await this.#started;
-    const metadata = { inbound: "library", source: "library" };
-    const stream = await tunnel.open({ network: "tcp", host, port }, { signal, metadata });
+    const target = { network: "tcp", host, port } as const;
+    const stream = await tunnel.open(target, { signal, metadata: METADATA });
     return toSocketLike(toDuplex(stream), this.#clock);
+  }
+
+  async associate({
+    signal = new AbortController().signal,
+  }: {
+    readonly signal?: AbortSignal | undefined;
+  } = {}): Promise<PacketChannel> {
+    const tunnel = await this.#started;
+    const opened = tunnel.associate?.({ signal, metadata: METADATA });
+    if (opened !== undefined) return await opened;
+    throw new TunnelError("ERR_COMMAND_UNSUPPORTED", "this tunnel carries no datagrams");
   }
 
   httpAgent(options?: http.AgentOptions): http.Agent {
@@ -138,3 +157,5 @@ class DialledTunnel implements Tunnel {
     await this.close();
   }
 }
+
+const METADATA: Metadata = { inbound: "library", source: "library" };

@@ -10,6 +10,16 @@ import type { Runtime } from "../tunnel/runtime.ts";
 export interface ServeOptions {
   /** Name to credential: a pong client id, `env:NAME`, `file:PATH`, `cmd:…`. */
   readonly clients?: Readonly<Record<string, string>> | undefined;
+  /** LinkSocks: who dials for others, name to token or to `{ token, autonomy }`. */
+  readonly providers?:
+    | Readonly<Record<string, string | { readonly token: string; readonly autonomy?: boolean }>>
+    | undefined;
+  /** LinkSocks: whose targets a provider dials, by name. */
+  readonly connectors?:
+    | Readonly<Record<string, { readonly token: string; readonly provider: string }>>
+    | undefined;
+  /** LinkSocks: the HTTP API that manages tokens, and where the ports it opens are bound. */
+  readonly api?: string | { readonly key: string; readonly bind?: string } | undefined;
   /** Lets everybody in. @default false */
   readonly anonymous?: boolean | undefined;
   /** Our certificate and key: PEM, `file:PATH`, or a path. */
