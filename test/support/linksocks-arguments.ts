@@ -22,8 +22,6 @@ export interface LaneSettings {
   readonly fastOpen?: boolean | undefined;
   /** Takes the way of the Auth message: a path other than `/socket`. */
   readonly path?: string | undefined;
-  /** Whether ours logs errors alone: for runs that would drown in lines. */
-  readonly isQuiet?: boolean | undefined;
   /** More flags for our server. */
   readonly serveFlags?: readonly string[] | undefined;
 }
@@ -35,8 +33,7 @@ export function ourArguments(
   settings: LaneSettings,
 ): readonly string[] {
   const { serverPort, socksPort, reversePort } = settings;
-  const level = settings.isQuiet === true ? ["--log-level", "error"] : [];
-  const log = ["--log-format", "json", ...level];
+  const log = ["--log-format", "json"];
   const exit = ["--allow", "127.0.0.0/8", "--allow", "::1/128"];
   if (role === "server") {
     const autonomy = mode === "autonomy" ? ["--autonomy"] : [];
