@@ -6,7 +6,13 @@ import { NetworkError, toTunnelError, TunnelError } from "../../errors.ts";
 import type { Connection } from "../../tunnel/connection.ts";
 import { connectSocket } from "../tcp/dial.ts";
 import { connectTls, type TlsDialOptions } from "../tls/dial.ts";
-import { maxMessageBytes, OWN_CLOSE, WsConnection, type WsFraming } from "./ws-connection.ts";
+import {
+  maxMessageBytes,
+  OWN_CLOSE,
+  PINGS,
+  WsConnection,
+  type WsFraming,
+} from "./ws-connection.ts";
 
 /** Where and how to dial. */
 export interface WsDialOptions extends TlsDialOptions {
@@ -54,6 +60,7 @@ export async function dialWs(options: WsDialOptions): Promise<Connection> {
       followRedirects: false,
       maxPayload: maxMessageBytes(options.framing),
       ...OWN_CLOSE,
+      ...(options.framing === "messages" ? PINGS : {}),
       headers: { "User-Agent": "Go-http-client/1.1", ...options.headers },
     });
     const fail = (error: Error): void => {

@@ -299,6 +299,12 @@ function joined(fragments: readonly Buffer[]): Buffer {
 /** Options for `ws`, which its types lack: it leaves the wait for a close frame to us. */
 export const OWN_CLOSE: { readonly closeTimeout: number } = { closeTimeout: 2 ** 31 - 1 };
 
+/**
+ * How many pings a peer may send before the answers to them left; past it the link is ended. The
+ * library's own bound of 60 is too low for LinkSocks, whose server pings in front of every request.
+ */
+export const PINGS: { readonly maxPendingAutoPongs: number } = { maxPendingAutoPongs: 4096 };
+
 /** The largest message taken: what LinkSocks allows, and more than any other peer has reason for. */
 export function maxMessageBytes(framing: WsFraming = "stream"): number {
   return (framing === "messages" ? 32 : 16) * 1024 * 1024;

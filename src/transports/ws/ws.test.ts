@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { once } from "node:events";
 import net from "node:net";
 import { after, before, describe, test } from "node:test";
+import { type WebSocket, WebSocketServer } from "ws";
 import { CertificateFactory, type Identity } from "../../../test/support/certificates.ts";
 import { patternBytes, randomChunks } from "../../../test/support/chunks.ts";
 import { assertBytes } from "../../../test/support/hex.ts";
@@ -617,6 +618,35 @@ describe("a websocket of messages", { timeout: 20_000 }, () => {
       far.chunks.map(({ byteLength }) => byteLength),
       sizes,
     );
+  });
+
+  test("answers a thousand pings in one piece, as a LinkSocks server may send them", async () => {
+    const server = new WebSocketServer({ host: "127.0.0.1", port: 0 });
+    await once(server, "listening");
+    try {
+      const connected = once(server, "connection");
+      const address = server.address();
+      assert.ok(typeof address === "object" && address !== null);
+      const to = { host: "127.0.0.1", port: address.port };
+      const options = { to, runtime: runtime(), secure: false, framing: "messages" } as const;
+      const connection = await dialWs(options);
+      connection.resume();
+      const [peer] = (await connected) as [WebSocket];
+      let pongs = 0;
+      const all = new Promise<void>((resolve, reject) => {
+        peer.on("pong", () => {
+          pongs++;
+          if (pongs === 1000) resolve();
+        });
+        peer.on("close", () => reject(new Error(`closed after ${pongs} pongs`)));
+      });
+      for (let count = 0; count < 1000; count++) peer.ping();
+      await all;
+      connection.close();
+    } finally {
+      for (const client of server.clients) client.terminate();
+      server.close();
+    }
   });
 
   test("takes text and fragments as messages like any other", async () => {
