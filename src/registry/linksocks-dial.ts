@@ -92,6 +92,8 @@ async function dialOptions(
     },
     threads: options.threads,
     session: {
+      // The reference's server never says that a connector left: some of these nobody uses any more.
+      ...(isReverse && { maxStreams: PROVIDER_STREAMS }),
       ...(options.ext === undefined ? {} : { extensions: options.ext }),
       ...(options.fastopen === undefined ? {} : { fastOpen: options.fastopen }),
       ...(options.gzip === undefined ? {} : { compressFromBytes: options.gzip }),
@@ -115,5 +117,6 @@ async function readToken(url: TunnelUrl, secrets: Secrets): Promise<string | und
 const ANONYMOUS = "anonymous";
 
 const MAX_TOKEN_BYTES = 255;
+const PROVIDER_STREAMS = 16_384;
 const MAX_REDIRECTS = 5;
 const PONG_MS = 25_000;

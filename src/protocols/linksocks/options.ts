@@ -6,7 +6,7 @@ export interface LinkSocksLimits {
   readonly maxMessageBytes: number;
   /** What one compressed payload may become, bytes. @default 4 MiB */
   readonly maxInflatedBytes: number;
-  /** Bytes of TCP data in one message of ours to another Sluice: others get their turn between. @default 64 KiB */
+  /** Bytes of TCP data in one message of ours to another Sluice: few span two reads of the receiver. @default 16 KiB */
   readonly maxPayloadBytes: number;
   /**
    * The same to everybody else: the reference counts messages, not bytes, keeps 1000 of a channel and
@@ -64,7 +64,7 @@ export const LINKSOCKS_DEFAULTS: Omit<LinkSocksOptions, "newId"> = {
   maxStreams: 1024,
   maxMessageBytes: 32 * 1024 * 1024,
   maxInflatedBytes: 4 * 1024 * 1024,
-  maxPayloadBytes: 64 * 1024,
+  maxPayloadBytes: 16 * 1024,
   maxPlainPayloadBytes: 1024 * 1024,
   maxMalformed: 16,
   earlyPackets: 32,
