@@ -42,7 +42,7 @@ describe("two Sluice ends of linksocks", () => {
     assert.equal(client.session.writable(1), 0);
     client.finish(1);
     carry(client, server);
-    const early = Array<string>(4).fill("data 1 65536");
+    const early = Array<string>(16).fill("data 1 16384");
     assert.deepEqual(server.events(), ["requested 1 example.com:80", ...early, "finished 1"]);
     server.accept(1);
     server.finish(1);
