@@ -118,7 +118,7 @@ export async function dialWs(options: WsDialOptions): Promise<Connection> {
   });
 }
 
-/** Dials where a server sent us. The query is the new one's; credentials are not added again. */
+/** Dials where a server sent us. The query is the new one's; our headers go to the first place only. */
 async function followRedirect(options: WsDialOptions, location = ""): Promise<Connection> {
   const { to, secure, path = "/", maxRedirects = 0 } = options;
   const authority = "path" in to ? "localhost" : formatHostPort(to.host, to.port);
@@ -140,6 +140,7 @@ async function followRedirect(options: WsDialOptions, location = ""): Promise<Co
   return await dialWs({
     ...options,
     to: { host, port },
+    headers: isElsewhere ? undefined : options.headers,
     secure: isSecure,
     path: `${url.pathname}${url.search}`,
     authority: url.host,

@@ -696,6 +696,20 @@ describe("a websocket of messages", { timeout: 20_000 }, () => {
       await assert.rejects(dial(house, { to: old.to, maxRedirects: 1 }), text);
     }
   });
+
+  test("shows its headers to nobody it was sent to", async () => {
+    await using house = await listen();
+    const heard = Promise.withResolvers<string>();
+    await using spy = await listenPlain((socket) => {
+      socket.once("data", (head: Buffer) => heard.resolve(head.toString()));
+      socket.once("data", () => socket.end("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"));
+    });
+    const location = `http://127.0.0.1:${spy.to.port}/x`;
+    await using old = await listenPlain(answering(`HTTP/1.1 302 Found\r\nLocation: ${location}`));
+    const headers = { Authorization: "Bearer secret" };
+    await assert.rejects(dial(house, { to: old.to, maxRedirects: 1, headers }), /answered 404/);
+    assert.doesNotMatch(await heard.promise, /secret/);
+  });
 });
 
 describe("a websocket in tls", { skip: skipWithout("openssl"), timeout: 20_000 }, () => {
