@@ -1,20 +1,15 @@
 import type { Clock } from "../../clock/clock.ts";
 import type { Logger } from "../../tunnel/logger.ts";
 import type { ControlMessage } from "./messages.ts";
+import { PeerWords } from "./peer-words.ts";
 
-/** What the other side tells about itself: log lines, and how many partners it has for us. */
+/** What a server tells its client: log lines, and how many partners it has for us. */
 export class PeerNotes {
-  readonly #name: string;
-  readonly #logger: Logger;
-  readonly #clock: Clock;
+  readonly #words: PeerWords;
   #partners: number | undefined;
-  #windowFrom = Number.NEGATIVE_INFINITY;
-  #lines = 0;
 
   constructor(options: { readonly name: string; readonly logger: Logger; readonly clock: Clock }) {
-    this.#name = options.name;
-    this.#logger = options.logger;
-    this.#clock = options.clock;
+    this.#words = new PeerWords(options.logger.child({ tunnel: options.name }), options.clock);
   }
 
   /** For the start-up table. */
@@ -25,25 +20,8 @@ export class PeerNotes {
 
   hear(message: ControlMessage): void {
     if (message.type === "partners") this.#partners = message.count;
-    if (message.type === "log") this.#log(message.level, message.text);
-  }
-
-  /** Its words in our log: cleaned, cut, and not more of them than somebody could read. */
-  #log(level: string, text: string): void {
-    const now = this.#clock.now();
-    if (now - this.#windowFrom >= WINDOW_MS) {
-      this.#windowFrom = now;
-      this.#lines = 0;
-    }
-    this.#lines++;
-    if (this.#lines > MAX_LINES) return;
-    const words = text.replaceAll(CONTROL, "?").slice(0, MAX_CHARACTERS);
-    const isLoud = level === "warn" || level === "error";
-    this.#logger[isLoud ? "warn" : "debug"]("peer says", { tunnel: this.#name, words });
+    if (message.type !== "log") return;
+    const isLoud = message.level === "warn" || message.level === "error";
+    this.#words.hear(message, isLoud ? "warn" : "debug");
   }
 }
-
-const CONTROL = /\p{Cc}/gu;
-const WINDOW_MS = 1000;
-const MAX_LINES = 20;
-const MAX_CHARACTERS = 500;

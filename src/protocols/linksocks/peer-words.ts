@@ -3,8 +3,8 @@ import type { Logger } from "../../tunnel/logger.ts";
 import type { Log } from "./messages.ts";
 
 /**
- * What a peer wants in our log: at the least important level, without control characters, cut, and
- * not more lines than somebody could read. Nobody else hears of it.
+ * What a peer wants in our log: without control characters, cut, and not more lines than somebody
+ * could read. Nobody else hears of it.
  */
 export class PeerWords {
   readonly #logger: Logger;
@@ -17,7 +17,8 @@ export class PeerWords {
     this.#clock = clock;
   }
 
-  hear({ level, text }: Log): void {
+  /** @param as how loud it is here, whatever the peer calls it */
+  hear({ level, text }: Log, as: "debug" | "warn" = "debug"): void {
     const now = this.#clock.now();
     if (now - this.#windowFrom >= WINDOW_MS) {
       this.#windowFrom = now;
@@ -25,7 +26,7 @@ export class PeerWords {
     }
     this.#lines++;
     if (this.#lines > MAX_LINES) return;
-    this.#logger.debug("peer says", { level: clean(level, 16), words: clean(text, 500) });
+    this.#logger[as]("peer says", { level: clean(level, 16), words: clean(text, 500) });
   }
 }
 

@@ -25,8 +25,7 @@ export class LinkSocksProvider {
   constructor(options: LinkSocksProviderOptions) {
     this.#options = options;
     const { name, onRequest, onPacketRequest } = options;
-    const source = name;
-    const metadata = { inbound: name, source };
+    const metadata = { inbound: name, source: name };
     this.#threads = new Threads(options, {
       role: { takesStreams: true, opensStreams: false, isProvider: true },
       onChange: () => {},
