@@ -86,6 +86,8 @@ async function dialOptions(
     runtime,
     logger,
     dial,
+    // A server that swallows everything must not eat up the time of those behind it.
+    dialTimeoutMs: places.length * SERVER_MS,
     login: {
       hasToken: token !== undefined,
       auth: isInUrl ? undefined : { token: token ?? ANONYMOUS, isReverse, instance },
@@ -118,5 +120,6 @@ const ANONYMOUS = "anonymous";
 
 const MAX_TOKEN_BYTES = 255;
 const PROVIDER_STREAMS = 16_384;
+const SERVER_MS = 15_000;
 const MAX_REDIRECTS = 5;
 const PONG_MS = 25_000;

@@ -24,6 +24,8 @@ export interface LinkSocksDialOptions {
   readonly logger: Logger;
   /** Opens one WebSocket of messages to the server. */
   readonly dial: (signal: AbortSignal) => Promise<Connection>;
+  /** How long dialling and login may take together, ms. @default 15000 */
+  readonly dialTimeoutMs?: number | undefined;
   readonly login: LoginOptions;
   /** WebSockets at one time, 1 to 64. @default 1 */
   readonly threads?: number | undefined;
@@ -122,7 +124,7 @@ export class Threads {
   }
 
   #makeLink(index: number): KeptLink<MuxDriver<ControlMessage>> {
-    const { runtime, logger, name, login, dial, backoff, retryAuth } = this.#options;
+    const { runtime, logger, name, login, dial, dialTimeoutMs, backoff, retryAuth } = this.#options;
     return new KeptLink({
       name,
       runtime,
@@ -130,6 +132,7 @@ export class Threads {
       connect: async (signal) => await logIn(await dial(signal), login, { runtime, signal }),
       run: (connection, onClose) => this.#run(index, connection, onClose),
       isFinal: (error) => retryAuth !== true && isRefusal(error),
+      dialTimeoutMs,
       backoff,
       onChange: () => this.#changed(),
       onFinal: (error) => this.#refused(error),
