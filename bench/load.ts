@@ -28,9 +28,8 @@ export type Order =
       readonly parallel: number;
       readonly count?: number | undefined;
     })
-  | (Place & { readonly kind: "echo" | "idle"; readonly count: number })
-  /** Echoes while a download runs on the same way. */
-  | (Place & { readonly kind: "echoBeside"; readonly ms: number })
+  | (Place & { readonly kind: "idle"; readonly count: number })
+  | (Place & { readonly kind: "echo"; readonly count: number; readonly ms?: number })
   /** The first echo on a connection that has just carried `count` bytes, in median. */
   | (Place & { readonly kind: "echoAfter"; readonly count: number })
   | { readonly kind: "release" };
@@ -46,6 +45,7 @@ export interface Result {
 
 const CHUNK = Buffer.alloc(256 * 1024, 0xa5);
 const MESSAGE = Buffer.alloc(64, 0x11);
+const REFUSED_MS = 20_000;
 const idle: net.Socket[] = [];
 
 const [url] = process.argv.slice(2);
@@ -71,10 +71,11 @@ async function run(order: Order): Promise<Result> {
     }
     case "open":
       return await openRate(order, order);
-    case "echo":
-      return quantiles(await echoTimes(order, (done) => done < order.count));
-    case "echoBeside":
-      return await echoBeside(order, order.ms);
+    case "echo": {
+      const until = performance.now() + (order.ms ?? Number.POSITIVE_INFINITY);
+      const goesOn = (done: number): boolean => done < order.count && performance.now() < until;
+      return quantiles(await echoTimes(order, goesOn));
+    }
     case "echoAfter":
       return await echoAfter(order, order.count);
     case "idle":
@@ -89,10 +90,28 @@ async function run(order: Order): Promise<Result> {
   }
 }
 
-async function connect({ port, target }: Place, onread?: net.OnReadOpts): Promise<net.Socket> {
+/** After a burst of opens the reference of LinkSocks refuses some, and takes them again later. */
+async function connect(place: Place, onread?: net.OnReadOpts): Promise<net.Socket> {
+  for (const until = performance.now() + REFUSED_MS; ; ) {
+    try {
+      return await connectOnce(place, onread);
+    } catch (error) {
+      if (place.target === undefined || performance.now() > until) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 500));
+    }
+  }
+}
+
+async function connectOnce({ port, target }: Place, onread?: net.OnReadOpts): Promise<net.Socket> {
+  if (target === undefined) return await dial(port, onread);
   // A socket that reads into a buffer of its own cannot read a handshake first.
-  const socket = await dial(port, target === undefined ? onread : undefined);
-  if (target !== undefined) await socksHandshake(socket, target);
+  const socket = await dial(port);
+  try {
+    await socksHandshake(socket, target);
+  } catch (error) {
+    socket.destroy();
+    throw error;
+  }
   return socket;
 }
 
@@ -178,13 +197,20 @@ interface OpenLimits {
 async function openRate(place: Place, limits: OpenLimits): Promise<Result> {
   const { ms, parallel, count = Number.POSITIVE_INFINITY } = limits;
   const open = (): Promise<Duplex> =>
-    tunnel === undefined ? connect(place) : tunnel.open({ host: "127.0.0.1", port: place.port });
+    tunnel === undefined
+      ? connectOnce(place)
+      : tunnel.open({ host: "127.0.0.1", port: place.port });
   const from = performance.now();
   const until = from + ms;
   let opens = 0;
+  let refused = 0;
   const worker = async (): Promise<void> => {
     while (performance.now() < until && opens < count) {
-      const stream = await open();
+      const stream = await open().catch((error: unknown) => {
+        if (place.target === undefined) throw error;
+        refused++;
+      });
+      if (stream === undefined) continue;
       opens++;
       const closed = new Promise((resolve) => stream.once("close", resolve));
       stream.on("error", () => {}).resume();
@@ -195,6 +221,7 @@ async function openRate(place: Place, limits: OpenLimits): Promise<Result> {
     }
   };
   await Promise.all(Array.from({ length: parallel }, worker));
+  if (refused > 0) console.warn(`port ${place.port}: ${refused} opens refused, ${opens} taken`);
   return { opensPerSecond: (opens / (performance.now() - from)) * 1000 };
 }
 
@@ -232,15 +259,6 @@ function echo(socket: net.Socket): Promise<number> {
     socket.on("data", onData).on("error", reject);
     socket.write(MESSAGE);
   });
-}
-
-async function echoBeside(place: Place, ms: number): Promise<Result> {
-  const bulk = download(place, ms + 500);
-  await new Promise((resolve) => setTimeout(resolve, 500));
-  const until = performance.now() + ms;
-  const times = await echoTimes(place, () => performance.now() < until);
-  await bulk;
-  return quantiles(times);
 }
 
 async function echoAfter(place: Place, count: number): Promise<Result> {

@@ -34,6 +34,8 @@ async function measure(everything: AsyncDisposableStack): Promise<Report> {
   const target = everything.use(await startScript("target.ts", "0"));
   const load = everything.use(await startScript("load.ts"));
   const order: Ask = async (what) => await ask(load, what);
+  const other = everything.use(await startScript("load.ts"));
+  const askOther: Ask = async (what) => await ask(other, what);
   const seen = new Map<string, number[]>();
   const note: Note = (way, metric, value) => {
     const key = `${way.system}/${way.transport}/${metric}`;
@@ -58,9 +60,9 @@ async function measure(everything: AsyncDisposableStack): Promise<Report> {
     for (const way of [pipes, ...ways]) await throughput(way, order, note);
     for (const way of [direct, pipes, ...ways])
       await latency(way, order, { note, targetPort: target.port, isFirst: round === 0 });
-    const shared = ways.filter(({ system }) => system.startsWith("linksocks"));
-    if (shared.length === 0) continue;
-    for (const way of [direct, ...shared]) await latencyUnderLoad({ way, ask: order, note });
+    for (const way of [direct, ...ways]) {
+      await latencyUnderLoad({ way, ask: order, askOther, note });
+    }
   }
   const value = (way: Way, metric: string): number =>
     median(seen.get(`${way.system}/${way.transport}/${metric}`) ?? []);
@@ -98,6 +100,7 @@ const METRICS: readonly (readonly [metric: string, unit: string, baseline: "dire
   ["open", "1/s", "direct"],
   ["echo.p50", "us", "direct"],
   ["echo.p99", "us", "direct"],
+  ["echo.p50.bulk", "us", "direct"],
   ["echo.p99.bulk", "us", "direct"],
   ["echo.afterBulk", "us", "direct"],
   ["memory.idleStream", "B", "pipe"],

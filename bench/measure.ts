@@ -15,7 +15,9 @@ export async function ask({ child }: Member, what: Order): Promise<Result> {
   const [answer] = await once(child, "message", { signal: AbortSignal.timeout(120_000) });
   // load.ts answers every order with a result or an error.
   const result = answer as Result & { error?: string };
-  if (result.error !== undefined) throw new Error(`${what.kind}: ${result.error}`);
+  if (result.error !== undefined) {
+    throw new Error(`${what.kind}: ${result.error} (${JSON.stringify(what)})`);
+  }
   return result;
 }
 
@@ -64,9 +66,14 @@ export async function latency(
 }
 
 /** Small echoes beside and behind a bulk transfer. */
-export async function latencyUnderLoad({ way, ask: order, note }: Load): Promise<void> {
+export async function latencyUnderLoad({ way, ask: order, askOther, note }: Load): Promise<void> {
   const { port, target } = way;
-  const beside = await order({ kind: "echoBeside", port, target, ms: BESIDE_MS });
+  const ms = BESIDE_MS + 2 * SETTLE_MS;
+  const bulk = askOther({ kind: "stream", port, target, direction: "down", count: 1, ms });
+  await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
+  const beside = await order({ kind: "echo", port, target, count: 1e6, ms: BESIDE_MS });
+  await bulk;
+  note(way, "echo.p50.bulk", beside.p50 ?? 0);
   note(way, "echo.p99.bulk", beside.p99 ?? 0);
   const behind = await order({ kind: "echoAfter", port, target, count: BULK_BYTES });
   note(way, "echo.afterBulk", behind.p50 ?? 0);
@@ -75,6 +82,8 @@ export async function latencyUnderLoad({ way, ask: order, note }: Load): Promise
 interface Load {
   readonly way: Way;
   readonly ask: Ask;
+  /** The same in a second process, so that neither client waits for the other. */
+  readonly askOther: Ask;
   readonly note: Note;
 }
 
@@ -103,4 +112,5 @@ const OPEN_MS = 1500;
 const WARM_UP_MS = 4000;
 const LEFT_MS = 7000;
 const BESIDE_MS = 3000;
+const SETTLE_MS = 500;
 const BULK_BYTES = 16 * 1024 * 1024;

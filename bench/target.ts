@@ -7,6 +7,7 @@
 import net from "node:net";
 
 const CHUNK = Buffer.alloc(256 * 1024, 0x5a);
+const TURN_CHUNKS = 4;
 
 const server = net.createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true });
 server.on("connection", (accepted) => {
@@ -75,9 +76,10 @@ function echoAfter(socket: net.Socket, first: Buffer): void {
 
 function source(socket: net.Socket): void {
   const pump = (): void => {
-    while (!socket.destroyed && socket.write(CHUNK)) {
-      /* until the kernel has enough */
+    for (let at = 0; at < TURN_CHUNKS; at++) {
+      if (socket.destroyed || !socket.write(CHUNK)) return;
     }
+    setImmediate(pump); // the echoes of others have their turn
   };
   socket.on("drain", pump);
   socket.on("end", () => socket.destroy());

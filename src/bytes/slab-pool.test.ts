@@ -44,6 +44,25 @@ describe("slab pool", () => {
     assert.equal(pool.take(), slab);
   });
 
+  test("cuts messages out of slabs, and uses a slab again when all of them came back", () => {
+    const pool = new SlabPool(100, 1);
+    const messages = Array.from({ length: 8 }, () => pool.allocate(24));
+    const [first, , , fourth, fifth] = messages;
+    assert.equal(first?.buffer, fourth?.buffer);
+    assert.notEqual(first?.buffer, fifth?.buffer, "the first slab has room for four");
+    for (const message of messages.slice(0, 4)) pool.recycle(message);
+    assert.equal(pool.allocate(24).buffer, first?.buffer);
+    assert.equal(new Set(messages.map(({ byteOffset }) => byteOffset)).size, 4);
+  });
+
+  test("gives memory of its own to what would fill a slab soon", () => {
+    const pool = new SlabPool(100, 1);
+    const large = pool.allocate(26);
+    assert.equal(large.buffer.byteLength, 26);
+    pool.recycle(large);
+    assert.notEqual(pool.allocate(10).buffer, large.buffer);
+  });
+
   test("ignores bytes that are none of its own", () => {
     const pool = new SlabPool(100, 1);
     pool.recycle(Buffer.from("foreign"));

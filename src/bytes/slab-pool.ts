@@ -14,6 +14,8 @@ export class SlabPool {
   readonly #maxTaken: number;
   readonly #free: Uint8Array[] = [];
   #taken = 0;
+  /** The slab that {@link allocate} cuts from, and how far it is. */
+  #cut: { readonly slab: Uint8Array; at: number } | undefined;
   /** Bytes of the last read that are still with a consumer. Weak: a forgotten slab may go. */
   readonly #lent = new WeakMap<ArrayBufferLike, Loan>();
 
@@ -44,6 +46,17 @@ export class SlabPool {
     return slab.subarray(0, byteLength);
   }
 
+  /** Memory to write a message into, with anything in it; lent from the start. */
+  allocate(byteLength: number): Uint8Array {
+    if (byteLength > this.#slabBytes / 4) return new Uint8Array(byteLength);
+    if (this.#cut === undefined || this.#cut.at + byteLength > this.#slabBytes) {
+      this.#cut = this.#nextCut();
+    }
+    const { slab, at } = this.#cut;
+    this.#cut.at += byteLength;
+    return slab.subarray(at, at + byteLength);
+  }
+
   /** Says that `byteLength` bytes of the memory behind `bytes` will not be read again. */
   recycle(bytes: Uint8Array, byteLength: number = bytes.byteLength): void {
     const loan = this.#lent.get(bytes.buffer);
@@ -52,6 +65,14 @@ export class SlabPool {
     if (loan.outstanding > 0) return;
     this.#lent.delete(bytes.buffer);
     this.#keep(loan.slab);
+  }
+
+  /** Ends the slab that is cut from, whose rest nobody got, and begins the next. */
+  #nextCut(): { readonly slab: Uint8Array; at: number } {
+    if (this.#cut !== undefined) this.recycle(this.#cut.slab, this.#slabBytes - this.#cut.at);
+    const slab = this.#free.pop() ?? new Uint8Array(new ArrayBuffer(this.#slabBytes));
+    this.#lent.set(slab.buffer, { slab, outstanding: this.#slabBytes });
+    return { slab, at: 0 };
   }
 
   #keep(slab: Uint8Array): void {

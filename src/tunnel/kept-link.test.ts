@@ -45,6 +45,20 @@ describe("KeptLink", () => {
     assert.equal((kept.clock.next ?? 0) - kept.clock.now(), 125);
   });
 
+  test("is back soon though the link was lost again and again before it had lasted", async () => {
+    const kept = keep();
+    kept.link.start();
+    await turns();
+    for (let loss = 0; loss < 8; loss++) {
+      kept.lose(new NetworkError("ERR_CONNECTION_RESET", "gone"));
+      const waitMs = (kept.clock.next ?? 0) - kept.clock.now();
+      assert.ok(waitMs <= 500, `${waitMs} ms`); // half of a cap of a second
+      kept.clock.advance(waitMs);
+      await turns();
+      assert.equal(kept.link.state, "up");
+    }
+  });
+
   test("stops for good at a final refusal, and says so once", async () => {
     const kept = keep();
     kept.failWith = new TunnelError("ERR_AUTH", "invalid token");

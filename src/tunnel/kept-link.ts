@@ -113,6 +113,7 @@ export class KeptLink<Link extends LiveLink> {
     const { runtime, logger, name } = this.#options;
     this.#state = "up";
     this.#lastError = undefined;
+    this.#failures = Math.min(this.#failures, WELCOMED_FAILURES);
     this.#proof = runtime.clock.schedule(PROVEN_AFTER_MS, () => (this.#failures = 0));
     logger.info("tunnel up", { tunnel: name, peer: connection.info.peer });
     let isGone = false;
@@ -153,8 +154,10 @@ export class KeptLink<Link extends LiveLink> {
   }
 }
 
-/** A connection that ends before was of no use, and failures before it still count. */
+/** A connection that ends before was of no use, and some failures before it still count. */
 const PROVEN_AFTER_MS = 3000;
+/** This many: the peer is there again, so the next wait is a second at most. */
+const WELCOMED_FAILURES = 2;
 
 const DEFAULT_DIAL_TIMEOUT_MS = 15_000;
 

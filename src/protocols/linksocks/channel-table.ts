@@ -57,7 +57,6 @@ export class ChannelTable {
   }
 
   add({ channelId, protocol, side, sendWindow }: NewChannel, now: number): Channel {
-    const { initialWindowBytes: initial, maxWindowBytes: max } = this.#options;
     const isExtended = sendWindow !== undefined;
     const channel: Channel = {
       id: this.nextId(),
@@ -65,9 +64,7 @@ export class ChannelTable {
       protocol,
       side,
       header: dataHeader(channelId),
-      receiveWindow: isExtended
-        ? new ReceiveWindow({ initial, max }, this.#budget, now)
-        : undefined,
+      receiveWindow: isExtended ? new ReceiveWindow(this.#options, this.#budget, now) : undefined,
       state: "open",
       dial: "pending",
       sendWindow: sendWindow ?? Number.POSITIVE_INFINITY,

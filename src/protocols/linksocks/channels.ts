@@ -111,9 +111,9 @@ export class LinkSocksChannels {
       throw new MisuseError(`write of ${data.byteLength} bytes exceeds ${room}`);
     }
     channel.sendWindow -= data.byteLength;
-    const { maxPayloadBytes, maxPlainPayloadBytes, compressFromBytes } = this.#options;
+    const { maxPayloadBytes, maxPlainPayloadBytes } = this.#options;
     const pieceBytes = channel.receiveWindow ? maxPayloadBytes : maxPlainPayloadBytes;
-    for (const message of splitPayload(channel.header, data, { pieceBytes, compressFromBytes })) {
+    for (const message of splitPayload(channel.header, data, { ...this.#options, pieceBytes })) {
       this.#out.bytes(message);
     }
   }
@@ -316,7 +316,7 @@ export class LinkSocksChannels {
       this.fail(channel, new ProtocolError("data after Finish"));
       return;
     }
-    if (receiveWindow?.receive(data.byteLength) === false) {
+    if (receiveWindow?.receive(data.byteLength, now) === false) {
       this.fail(channel, new ProtocolError("data beyond the window"));
       return;
     }

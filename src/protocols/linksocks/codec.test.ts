@@ -3,7 +3,14 @@ import { describe, test } from "node:test";
 import fc from "fast-check";
 import { assertBytes, hex } from "../../../test/support/hex.ts";
 import { ConfigError, ProtocolError } from "../../errors.ts";
-import { dataHeader, encodeData, encodeMessage, parseMessage, shortText } from "./codec.ts";
+import {
+  dataHeader,
+  encodeData,
+  encodeMessage,
+  newMemory,
+  parseMessage,
+  shortText,
+} from "./codec.ts";
 import type { Message } from "./messages.ts";
 
 const CH = "00112233445566778899aabbccddeeff";
@@ -314,7 +321,11 @@ describe("linksocks codec", () => {
   });
 
   test("refuses messages over the limit, and still names their channel", () => {
-    const data = encodeData(dataHeader(CH), 0, new Uint8Array(100));
+    const data = encodeData(
+      dataHeader(CH),
+      { compression: 0, payload: new Uint8Array(100) },
+      newMemory,
+    );
     assert.equal(parseMessage(data, data.byteLength).type, "data");
     const message = parseMessage(data, data.byteLength - 1);
     assert.equal(message.type === "malformed" && message.channelId, CH);
@@ -327,7 +338,7 @@ describe("linksocks codec", () => {
   });
 
   test("shares the message's memory with its payload, at any offset of a slab", () => {
-    const wire = encodeData(dataHeader(CH), 0, text("hello"));
+    const wire = encodeData(dataHeader(CH), { compression: 0, payload: text("hello") }, newMemory);
     const slab = new Uint8Array(100);
     slab.set(wire, 7);
     const message = parseMessage(slab.subarray(7, 7 + wire.byteLength));

@@ -99,19 +99,31 @@ export function dataHeader(channelId: ChannelId): Uint8Array {
   return join(MessageType.data, octets(PROTOCOL_BYTES.tcp), id(channelId));
 }
 
-/** One Data message of a TCP channel: a single chunk, so the payload is copied. */
+/**
+ * One Data message of a TCP channel: a single chunk, so the payload is copied.
+ *
+ * @param allocate where the memory of the message comes from
+ */
 export function encodeData(
   header: Uint8Array,
-  compression: number,
-  payload: Uint8Array,
+  { compression, payload }: { readonly compression: number; readonly payload: Uint8Array },
+  allocate: Allocate,
 ): Uint8Array {
-  const bytes = Buffer.allocUnsafe(DATA_HEADER_BYTES + payload.byteLength);
+  const bytes = allocate(DATA_HEADER_BYTES + payload.byteLength);
+  const { byteLength } = payload;
   bytes.set(header, 0);
-  bytes.writeUInt8(compression, header.byteLength);
-  bytes.writeUInt32BE(payload.byteLength, header.byteLength + 1);
-  bytes.set(payload, DATA_HEADER_BYTES);
+  let at = header.byteLength;
+  bytes[at++] = compression;
+  for (let shift = 24; shift >= 0; shift -= 8) bytes[at++] = byteLength >>> shift;
+  bytes.set(payload, at);
   return bytes;
 }
+
+/** Gives memory of this many bytes, with anything in it. */
+export type Allocate = (byteLength: number) => Uint8Array;
+
+/** Memory that nobody used before. */
+export const newMemory: Allocate = (byteLength) => new Uint8Array(byteLength);
 
 /** `text` in UTF-8, cut between two characters so that its length fits one octet. */
 export function shortText(text: string): Uint8Array {
@@ -273,7 +285,7 @@ function encodeConnectResponse({ channelId, error }: ConnectResponse): Uint8Arra
 
 function encodeAnyData(message: DataTcp | DataUdp | DataUnknown): Uint8Array {
   const { channelId, compression, payload } = message;
-  if (message.protocol === "tcp") return encodeData(dataHeader(channelId), compression, payload);
+  if (message.protocol === "tcp") return encodeData(dataHeader(channelId), message, newMemory);
   const protocol =
     message.protocol === "unknown" ? message.protocolByte : PROTOCOL_BYTES[message.protocol];
   const parts = [octets(protocol), id(channelId), octets(compression), u32(payload.byteLength)];

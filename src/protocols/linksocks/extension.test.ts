@@ -102,14 +102,14 @@ describe("two Sluice ends of linksocks", () => {
     const { client, server } = opened({}, { initialWindowBytes: 1000, maxWindowBytes: 1000 });
     client.write(1, 1000);
     carry(client, server);
-    server.consumed(1, 499);
+    server.consumed(1, 249);
     assert.deepEqual(server.said(), []);
     server.consumed(1, 1);
-    assert.deepEqual(server.said(), ["WINDOW 1 500"]);
+    assert.deepEqual(server.said(), ["WINDOW 1 250"]);
     carry(client, server);
     assert.deepEqual(client.events(), ["writable 1"]);
-    assert.equal(client.session.writable(1), 500);
-    server.consumed(1, 500);
+    assert.equal(client.session.writable(1), 250);
+    server.consumed(1, 750);
     carry(client, server);
     assert.deepEqual(client.events(), [], "it was writable before");
     assert.equal(client.session.writable(1), 1000);

@@ -1,3 +1,5 @@
+import { type Allocate, newMemory } from "./codec.ts";
+
 /** Bounds of one session. Each has a reason in the README. */
 export interface LinkSocksLimits {
   /** Channels open at once, taken and opened together, before Connects are refused. @default 1024 */
@@ -41,6 +43,8 @@ export interface LinkSocksOptions extends LinkSocksLimits {
   readonly compressFromBytes: number;
   /** Makes channel ids: random UUIDs as text, with or without hyphens. No default: a session draws no chance. */
   readonly newId: () => string;
+  /** Where the memory of data messages comes from, with anything in it. @default new memory */
+  readonly allocate: Allocate;
 }
 
 /** What this end does with channels. */
@@ -58,6 +62,7 @@ export type SessionOptions = Partial<LinkSocksOptions> & Pick<LinkSocksOptions, 
 
 /** The defaults of every session. */
 export const LINKSOCKS_DEFAULTS: Omit<LinkSocksOptions, "newId"> = {
+  allocate: newMemory,
   extensions: true,
   fastOpen: false,
   compressFromBytes: Number.POSITIVE_INFINITY,

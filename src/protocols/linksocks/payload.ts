@@ -1,6 +1,6 @@
 import { constants, gunzipSync, gzipSync } from "node:zlib";
 import { ProtocolError } from "../../errors.ts";
-import { encodeData } from "./codec.ts";
+import { type Allocate, encodeData } from "./codec.ts";
 import { Compression, type DataTcp, type DataUdp, type DataUnknown } from "./messages.ts";
 
 /**
@@ -24,6 +24,7 @@ export function inflate(data: DataTcp | DataUdp | DataUnknown, maxBytes: number)
 export interface PayloadOptions {
   readonly pieceBytes: number;
   readonly compressFromBytes: number;
+  readonly allocate: Allocate;
 }
 
 /**
@@ -35,22 +36,22 @@ export function* splitPayload(
   data: Uint8Array,
   options: PayloadOptions,
 ): Generator<Uint8Array> {
-  const { pieceBytes, compressFromBytes } = options;
+  const { pieceBytes, compressFromBytes, allocate } = options;
   let plainUntil = 0;
   for (let at = 0; at < data.byteLength; ) {
     if (at >= plainUntil && data.byteLength - at >= compressFromBytes) {
       const whole = data.subarray(at, at + Math.max(pieceBytes, compressFromBytes));
-      const compressed = gzipSync(whole, { level: constants.Z_BEST_SPEED });
-      if (compressed.byteLength <= whole.byteLength * WORTH) {
-        yield encodeData(header, Compression.gzip, compressed);
+      const payload = gzipSync(whole, { level: constants.Z_BEST_SPEED });
+      if (payload.byteLength <= whole.byteLength * WORTH) {
+        yield encodeData(header, { compression: Compression.gzip, payload }, allocate);
         at += whole.byteLength;
         continue;
       }
       plainUntil = at + whole.byteLength; // not tried again before
     }
-    const piece = data.subarray(at, at + pieceBytes);
-    yield encodeData(header, Compression.none, piece);
-    at += piece.byteLength;
+    const payload = data.subarray(at, at + pieceBytes);
+    yield encodeData(header, { compression: Compression.none, payload }, allocate);
+    at += payload.byteLength;
   }
 }
 

@@ -145,7 +145,11 @@ export class Threads {
     onClose: (error: TunnelError | undefined) => void,
   ): MuxDriver<ControlMessage> {
     const { runtime, slowReaders, session: options } = this.#options;
-    const session = new LinkSocksSession(this.#work.role, { newId: randomUUID, ...options });
+    const session = new LinkSocksSession(this.#work.role, {
+      newId: randomUUID,
+      allocate: (size) => runtime.slabs.allocate(size),
+      ...options,
+    });
     const driver = new MuxDriver<ControlMessage>({
       connection,
       session,

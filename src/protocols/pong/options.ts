@@ -4,7 +4,9 @@ export interface PongLimits {
   readonly maxStreams: number;
   /** What each stream may send before its first window update, bytes. @default 256 KiB */
   readonly initialWindowBytes: number;
-  /** What a window may grow to, bytes. @default 4 MiB */
+  /** What a window grows to for every quick reader, bytes: less costs throughput. @default 1 MiB */
+  readonly eagerWindowBytes: number;
+  /** What a window may grow to, where the round trip needs it, bytes. @default 4 MiB */
   readonly maxWindowBytes: number;
   /** What all windows of a connection may grow by together, bytes. @default 32 MiB */
   readonly linkWindowBytes: number;
@@ -50,6 +52,7 @@ export const PONG_DEFAULTS: PongOptions = {
   limits: {
     maxStreams: 1024,
     initialWindowBytes: 256 * 1024,
+    eagerWindowBytes: 1024 * 1024,
     maxWindowBytes: 4 * 1024 * 1024,
     linkWindowBytes: 32 * 1024 * 1024,
     earlyFrames: 32,

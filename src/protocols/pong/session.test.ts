@@ -361,20 +361,20 @@ describe("a pong session", () => {
 describe("pong windows", () => {
   const limits = { initialWindowBytes: 1_000, maxWindowBytes: 1_000 };
 
-  test("stop a sender until its reader took half", () => {
+  test("stop a sender until its reader took a quarter", () => {
     const { local, remote } = opened({}, { limits });
     assert.equal(local.session.writable(1), 1_000);
     local.write(1, 1_000);
     assert.equal(local.session.writable(1), 0);
     carry(local, remote);
-    remote.consumed(1, 499);
+    remote.consumed(1, 249);
     assert.deepEqual(remote.said(), []);
     remote.consumed(1, 1);
     carry(local, remote);
-    assert.deepEqual(remote.said(), ["WINDOW 1 500"]);
+    assert.deepEqual(remote.said(), ["WINDOW 1 250"]);
     assert.deepEqual(local.events(), ["writable 1"]);
-    assert.equal(local.session.writable(1), 500);
-    remote.consumed(1, 500);
+    assert.equal(local.session.writable(1), 250);
+    remote.consumed(1, 750);
     carry(local, remote);
     assert.deepEqual(local.events(), [], "it was writable already");
     assert.equal(local.session.writable(1), 1_000);

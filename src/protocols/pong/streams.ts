@@ -45,7 +45,6 @@ export class PongStreams {
 
   /** A stream we opened (local) or were asked for (remote). */
   add(id: number, now: number): void {
-    const { initialWindowBytes: initial, maxWindowBytes: max } = this.#options.limits;
     const stream: PongStream = {
       id,
       state: "open",
@@ -53,7 +52,7 @@ export class PongStreams {
       sentBytes: 0,
       earlyFrames: 0,
       sendWindow: this.#peer.initialWindow,
-      receiveWindow: new ReceiveWindow({ initial, max }, this.#budget, now),
+      receiveWindow: new ReceiveWindow(this.#options.limits, this.#budget, now),
       crumbs: undefined,
     };
     this.#streams.set(id, stream);
@@ -282,11 +281,12 @@ export class PongStreams {
   }
 
   #onData(stream: PongStream, data: Uint8Array, now: number): void {
-    const { id, state } = stream;
+    const { id, state, receiveWindow } = stream;
     if (data.byteLength === 0 || state === "ending") return;
+    const isGranted = receiveWindow.receive(data.byteLength, now) || this.#peer.kind !== "sluice";
     if (state === "finishReceived") {
       this.#violation(stream, RstCode.serverError, "data after FINISH");
-    } else if (!stream.receiveWindow.receive(data.byteLength) && this.#peer.kind === "sluice") {
+    } else if (!isGranted) {
       this.#violation(stream, RstCode.serverError, "data beyond the window");
     } else {
       if (state === "finishHeld") this.#timers.linger(stream.id, now);
