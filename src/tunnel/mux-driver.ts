@@ -308,14 +308,7 @@ export class MuxDriver<Message = never> {
   }
 
   #writeStream(streamId: number, data: Uint8Array): boolean {
-    const step = this.#session.write(streamId, data, this.#now());
-    // What does not leave as it is was copied: its memory is free at once.
-    let kept = 0;
-    for (const { buffer, byteLength } of step.output) {
-      if (buffer === data.buffer) kept += byteLength;
-    }
-    this.#apply(step, "data");
-    if (kept < data.byteLength) this.#runtime.slabs.recycle(data, data.byteLength - kept);
+    this.#apply(this.#session.write(streamId, data, this.#now()), "data");
     if (!this.#isFull) return true;
     const stream = this.#streams.get(streamId);
     if (stream !== undefined) this.#waiting.add(stream);

@@ -7,7 +7,7 @@ export interface WindowBudget {
 /** Bounds of one window, bytes. */
 export interface WindowLimits {
   readonly initialWindowBytes: number;
-  /** Up to here it grows for every quick reader, whether or not the sender waits. @default 0 */
+  /** Up to here it grows while it is taken at once, whether or not the sender waits. @default 0 */
   readonly eagerWindowBytes?: number;
   readonly maxWindowBytes: number;
 }
@@ -115,8 +115,8 @@ class RoundTrips {
   }
 }
 
-/** A reader that takes a quarter of a window within this time is quick. */
-const QUICK_MS = 250;
+/** A quarter of a window within this time, and a whole one is not waited for longer than 16 ms. */
+const QUICK_MS = 4;
 /** Grants judged together: two windows. */
 const GRANTS = 8;
 /** Above the 2.7 that pieces of any size make of two; so the window ends at some three paths' worth. */

@@ -116,6 +116,7 @@ export class LinkSocksChannels {
     for (const message of splitPayload(channel.header, data, { ...this.#options, pieceBytes })) {
       this.#out.bytes(message);
     }
+    this.#options.memory.recycle(data);
   }
 
   sendPacket(id: number, { host, port, data: payload }: Packet): void {

@@ -7,7 +7,7 @@ import {
   dataHeader,
   encodeData,
   encodeMessage,
-  newMemory,
+  NEW_MEMORY,
   parseMessage,
   shortText,
 } from "./codec.ts";
@@ -324,7 +324,7 @@ describe("linksocks codec", () => {
     const data = encodeData(
       dataHeader(CH),
       { compression: 0, payload: new Uint8Array(100) },
-      newMemory,
+      NEW_MEMORY,
     );
     assert.equal(parseMessage(data, data.byteLength).type, "data");
     const message = parseMessage(data, data.byteLength - 1);
@@ -338,7 +338,7 @@ describe("linksocks codec", () => {
   });
 
   test("shares the message's memory with its payload, at any offset of a slab", () => {
-    const wire = encodeData(dataHeader(CH), { compression: 0, payload: text("hello") }, newMemory);
+    const wire = encodeData(dataHeader(CH), { compression: 0, payload: text("hello") }, NEW_MEMORY);
     const slab = new Uint8Array(100);
     slab.set(wire, 7);
     const message = parseMessage(slab.subarray(7, 7 + wire.byteLength));

@@ -102,14 +102,14 @@ export function dataHeader(channelId: ChannelId): Uint8Array {
 /**
  * One Data message of a TCP channel: a single chunk, so the payload is copied.
  *
- * @param allocate where the memory of the message comes from
+ * @param memory where the message's own comes from
  */
 export function encodeData(
   header: Uint8Array,
   { compression, payload }: { readonly compression: number; readonly payload: Uint8Array },
-  allocate: Allocate,
+  memory: Memory,
 ): Uint8Array {
-  const bytes = allocate(DATA_HEADER_BYTES + payload.byteLength);
+  const bytes = memory.allocate(DATA_HEADER_BYTES + payload.byteLength);
   const { byteLength } = payload;
   bytes.set(header, 0);
   let at = header.byteLength;
@@ -119,11 +119,19 @@ export function encodeData(
   return bytes;
 }
 
-/** Gives memory of this many bytes, with anything in it. */
-export type Allocate = (byteLength: number) => Uint8Array;
+/** Where the bytes of messages live: a `SlabPool`, or {@link NEW_MEMORY}. */
+export interface Memory {
+  /** Gives so many bytes, with anything in them. */
+  allocate(byteLength: number): Uint8Array;
+  /** Takes back what was copied, and will not be read again. */
+  recycle(bytes: Uint8Array): void;
+}
 
-/** Memory that nobody used before. */
-export const newMemory: Allocate = (byteLength) => new Uint8Array(byteLength);
+/** Memory that nobody used before, and nobody will again. */
+export const NEW_MEMORY: Memory = {
+  allocate: (byteLength) => new Uint8Array(byteLength),
+  recycle: () => {},
+};
 
 /** `text` in UTF-8, cut between two characters so that its length fits one octet. */
 export function shortText(text: string): Uint8Array {
@@ -285,7 +293,7 @@ function encodeConnectResponse({ channelId, error }: ConnectResponse): Uint8Arra
 
 function encodeAnyData(message: DataTcp | DataUdp | DataUnknown): Uint8Array {
   const { channelId, compression, payload } = message;
-  if (message.protocol === "tcp") return encodeData(dataHeader(channelId), message, newMemory);
+  if (message.protocol === "tcp") return encodeData(dataHeader(channelId), message, NEW_MEMORY);
   const protocol =
     message.protocol === "unknown" ? message.protocolByte : PROTOCOL_BYTES[message.protocol];
   const parts = [octets(protocol), id(channelId), octets(compression), u32(payload.byteLength)];

@@ -1,4 +1,4 @@
-import { type Allocate, newMemory } from "./codec.ts";
+import { type Memory, NEW_MEMORY } from "./codec.ts";
 
 /** Bounds of one session. Each has a reason in the README. */
 export interface LinkSocksLimits {
@@ -43,8 +43,8 @@ export interface LinkSocksOptions extends LinkSocksLimits {
   readonly compressFromBytes: number;
   /** Makes channel ids: random UUIDs as text, with or without hyphens. No default: a session draws no chance. */
   readonly newId: () => string;
-  /** Where the memory of data messages comes from, with anything in it. @default new memory */
-  readonly allocate: Allocate;
+  /** Where data messages live. @default memory that is used once */
+  readonly memory: Memory;
 }
 
 /** What this end does with channels. */
@@ -62,7 +62,7 @@ export type SessionOptions = Partial<LinkSocksOptions> & Pick<LinkSocksOptions, 
 
 /** The defaults of every session. */
 export const LINKSOCKS_DEFAULTS: Omit<LinkSocksOptions, "newId"> = {
-  allocate: newMemory,
+  memory: NEW_MEMORY,
   extensions: true,
   fastOpen: false,
   compressFromBytes: Number.POSITIVE_INFINITY,

@@ -1,6 +1,6 @@
 import { constants, gunzipSync, gzipSync } from "node:zlib";
 import { ProtocolError } from "../../errors.ts";
-import { type Allocate, encodeData } from "./codec.ts";
+import { encodeData, type Memory } from "./codec.ts";
 import { Compression, type DataTcp, type DataUdp, type DataUnknown } from "./messages.ts";
 
 /**
@@ -24,7 +24,7 @@ export function inflate(data: DataTcp | DataUdp | DataUnknown, maxBytes: number)
 export interface PayloadOptions {
   readonly pieceBytes: number;
   readonly compressFromBytes: number;
-  readonly allocate: Allocate;
+  readonly memory: Memory;
 }
 
 /**
@@ -36,21 +36,21 @@ export function* splitPayload(
   data: Uint8Array,
   options: PayloadOptions,
 ): Generator<Uint8Array> {
-  const { pieceBytes, compressFromBytes, allocate } = options;
+  const { pieceBytes, compressFromBytes, memory } = options;
   let plainUntil = 0;
   for (let at = 0; at < data.byteLength; ) {
     if (at >= plainUntil && data.byteLength - at >= compressFromBytes) {
       const whole = data.subarray(at, at + Math.max(pieceBytes, compressFromBytes));
       const payload = gzipSync(whole, { level: constants.Z_BEST_SPEED });
       if (payload.byteLength <= whole.byteLength * WORTH) {
-        yield encodeData(header, { compression: Compression.gzip, payload }, allocate);
+        yield encodeData(header, { compression: Compression.gzip, payload }, memory);
         at += whole.byteLength;
         continue;
       }
       plainUntil = at + whole.byteLength; // not tried again before
     }
     const payload = data.subarray(at, at + pieceBytes);
-    yield encodeData(header, { compression: Compression.none, payload }, allocate);
+    yield encodeData(header, { compression: Compression.none, payload }, memory);
     at += payload.byteLength;
   }
 }

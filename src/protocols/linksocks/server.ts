@@ -222,7 +222,7 @@ export class LinkSocksServer {
     const words = new PeerWords(log, runtime.clock);
     const session = new LinkSocksSession(
       { takesStreams: !isProvider, opensStreams: isProvider },
-      { newId: randomUUID, allocate: (size) => runtime.slabs.allocate(size), ...options },
+      { newId: randomUUID, memory: runtime.slabs, ...options },
     );
     const driver = new MuxDriver<ControlMessage>({
       connection,

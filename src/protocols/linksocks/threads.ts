@@ -147,7 +147,7 @@ export class Threads {
     const { runtime, slowReaders, session: options } = this.#options;
     const session = new LinkSocksSession(this.#work.role, {
       newId: randomUUID,
-      allocate: (size) => runtime.slabs.allocate(size),
+      memory: runtime.slabs,
       ...options,
     });
     const driver = new MuxDriver<ControlMessage>({

@@ -4,7 +4,7 @@ export interface PongLimits {
   readonly maxStreams: number;
   /** What each stream may send before its first window update, bytes. @default 256 KiB */
   readonly initialWindowBytes: number;
-  /** What a window grows to for every quick reader, bytes: less costs throughput. @default 1 MiB */
+  /** What a window grows to while it is taken at once, bytes: less costs throughput. @default 4 MiB */
   readonly eagerWindowBytes: number;
   /** What a window may grow to, where the round trip needs it, bytes. @default 4 MiB */
   readonly maxWindowBytes: number;
@@ -52,7 +52,7 @@ export const PONG_DEFAULTS: PongOptions = {
   limits: {
     maxStreams: 1024,
     initialWindowBytes: 256 * 1024,
-    eagerWindowBytes: 1024 * 1024,
+    eagerWindowBytes: 4 * 1024 * 1024,
     maxWindowBytes: 4 * 1024 * 1024,
     linkWindowBytes: 32 * 1024 * 1024,
     earlyFrames: 32,
