@@ -1,4 +1,5 @@
 import type { HostPort } from "../address/socks-address.ts";
+import type { NetworkError } from "../errors.ts";
 
 /** One bound UDP socket. Addresses are IP text; IPv4 inside IPv6 is written as IPv4. */
 export interface DatagramSocket {
@@ -7,8 +8,14 @@ export interface DatagramSocket {
   /** Datagrams that did not leave: no room, too long, or no way to the address. */
   readonly dropped: number;
   /**
+   * What to tell the operator when the system granted smaller buffers than were asked for: losses
+   * in bursts, and the command that raises the limit. `undefined` when all is well.
+   */
+  readonly bufferWarning?: string | undefined;
+  /**
    * Sends one datagram to an IP address. What cannot be sent is dropped and counted: no address
-   * may end what goes on with the others. The bytes are given.
+   * may end what goes on with the others. The bytes are given. A connected socket sends to its
+   * peer whatever `to` says.
    */
   send(data: Uint8Array, to: HostPort): void;
   /** Frees the port. Idempotent; nothing is received afterwards. */
@@ -24,4 +31,13 @@ export type BindUdp = (options: {
   readonly at?: HostPort | undefined;
   /** Takes what arrives; the bytes are given. */
   readonly onDatagram: (data: Uint8Array, from: HostPort) => void;
+  /** The only address to exchange datagrams with, an IP address; `at` may be left out then. */
+  readonly connectTo?: HostPort | undefined;
+  /**
+   * Hears what the network says about `connectTo`: that nobody listens there, or that there is no
+   * way to it. Anyone on the path can forge that; the socket goes on.
+   */
+  readonly onError?: ((error: NetworkError) => void) | undefined;
+  /** How much the system should hold each way. @default 1 MiB of received datagrams */
+  readonly bufferBytes?: number | undefined;
 }) => Promise<DatagramSocket>;

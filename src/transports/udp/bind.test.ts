@@ -102,6 +102,46 @@ describe("bound udp socket", () => {
     again.close();
   });
 
+  test("talks to one address alone when connected, and hears that nobody listens there", async () => {
+    using far = await Ear.bind(LOOPBACK);
+    using stranger = await Ear.bind(LOOPBACK);
+    const peer = far.socket.local;
+    const heard: string[] = [];
+    const errors: string[] = [];
+    const socket = await bindUdp({
+      connectTo: peer,
+      bufferBytes: 256 * 1024,
+      onDatagram: (data) => void heard.push(Buffer.from(data).toString()),
+      onError: (error) => void errors.push(`${error.code} ${error.message}`),
+    });
+    socket.send(Buffer.from("hello"), peer);
+    await until(() => far.heard.length === 1, "arrival");
+    const here = { host: "127.0.0.1", port: socket.local.port };
+    assert.deepEqual(far.heard, [{ text: "hello", from: here }]);
+    stranger.socket.send(Buffer.from("not for you"), here);
+    far.socket.send(Buffer.from("answer"), here);
+    await until(() => heard.length > 0, "answer");
+    assert.deepEqual(heard, ["answer"]);
+    far[Symbol.dispose]();
+    socket.send(Buffer.from("anybody?"), peer);
+    await until(() => errors.length > 0, "the refusal");
+    assert.match(errors[0] ?? "", /^ERR_DIAL_REFUSED udp 127\.0\.0\.1:\d+: nobody listens/);
+    socket.close();
+  });
+
+  test("says when the system grants less than was asked for, and how to raise it", async () => {
+    const tooMuch = 1024 * 1024 * 1024;
+    const socket = await bindUdp({ at: LOOPBACK, bufferBytes: tooMuch, onDatagram: () => {} });
+    socket.close();
+    assert.match(socket.bufferWarning ?? "", /^UDP 127\.0\.0\.1:0: .* instead of 1048576 KiB/);
+    if (process.platform === "linux") {
+      assert.match(socket.bufferWarning ?? "", /sysctl -w net\.core\.rmem_max=1073741824 net/);
+    }
+    const modest = await bindUdp({ at: LOOPBACK, bufferBytes: 64 * 1024, onDatagram: () => {} });
+    modest.close();
+    assert.equal(modest.bufferWarning, undefined);
+  });
+
   test("binds a name", async () => {
     using ear = await Ear.bind({ host: "localhost", port: 0 });
     assert.match(ear.socket.local.host, /^(?:127\.0\.0\.1|::1)$/);

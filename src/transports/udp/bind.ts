@@ -6,75 +6,117 @@ import type { HostPort } from "../../address/socks-address.ts";
 import { formatHostPort } from "../../address/target.ts";
 import { ConfigError, systemCode } from "../../errors.ts";
 import type { BindUdp, DatagramSocket } from "../../tunnel/datagrams.ts";
+import { growBuffers } from "./buffers.ts";
+import { connectSocket, peerError } from "./connect.ts";
 
 /**
  * Binds a UDP socket. One bound to `::` carries IPv4 as well.
  *
- * @throws ConfigError (`ERR_LISTEN`) when the address is taken, not ours, or not permitted
+ * @throws ConfigError (`ERR_LISTEN`) when the address is taken, not ours, or not permitted;
+ *   NetworkError when there is no way to `connectTo`
  */
-export const bindUdp: BindUdp = async ({ at, onDatagram }) => {
-  if (at !== undefined) return await bindTo(at, onDatagram);
+export const bindUdp: BindUdp = async (options) => {
+  const { at, connectTo } = options;
+  if (at !== undefined) return await bindTo(at, options);
+  if (connectTo !== undefined) {
+    return await bindTo({ host: isIPv4(connectTo.host) ? "0.0.0.0" : "::", port: 0 }, options);
+  }
   try {
-    return await bindTo({ host: "::", port: 0 }, onDatagram);
+    return await bindTo({ host: "::", port: 0 }, options);
   } catch {
-    return await bindTo({ host: "0.0.0.0", port: 0 }, onDatagram); // a machine without IPv6
+    return await bindTo({ host: "0.0.0.0", port: 0 }, options); // a machine without IPv6
   }
 };
 
-type OnDatagram = Parameters<BindUdp>[0]["onDatagram"];
+type Options = Parameters<BindUdp>[0];
 
-async function bindTo({ host, port }: HostPort, onDatagram: OnDatagram): Promise<DatagramSocket> {
+async function bindTo(
+  { host, port }: HostPort,
+  { onDatagram, connectTo, onError, bufferBytes }: Options,
+): Promise<DatagramSocket> {
   const name = formatHostPort(host, port);
   const address = isIP(host) === 0 ? await resolve(host, name) : host;
   const isV4 = isIPv4(address);
   const socket = createSocket({
     type: isV4 ? "udp4" : "udp6",
-    recvBufferSize: RECEIVE_BUFFER_BYTES,
+    recvBufferSize: bufferBytes === undefined ? RECEIVE_BUFFER_BYTES : undefined,
     // Only IP addresses come here; the default asks the resolver's thread pool about each.
     lookup: (literal, _options, done) => done(null, literal, isV4 ? 4 : 6),
   });
   await new Promise<void>((done, reject) => {
-    const onError = (cause: Error): void => {
+    const fail = (cause: Error): void => {
       socket.close();
       reject(bindError(cause, name));
     };
-    socket.once("error", onError);
+    socket.once("error", fail);
     socket.bind({ address, port, exclusive: true }, () => {
-      socket.off("error", onError);
+      socket.off("error", fail);
       done();
     });
   });
-  socket.on("error", () => {}); // one datagram could not be received; the next one may
-  socket.on("message", (data, from) =>
-    onDatagram(data, { host: plainIp(from.address), port: from.port }),
-  );
-  return new UdpSocket(socket, isV4);
+  if (connectTo !== undefined) await connectSocket(socket, connectTo);
+  const tell = (cause: Error): void => {
+    if (connectTo !== undefined) onError?.(peerError(cause, connectTo));
+  };
+  socket.on("error", tell); // one datagram could not be received; the next one may
+  const from = { heard: "", host: "" };
+  socket.on("message", (data, { address: sender, port: senderPort }) => {
+    if (sender !== from.heard) {
+      from.heard = sender;
+      from.host = plainIp(sender);
+    }
+    onDatagram(data, { host: from.host, port: senderPort });
+  });
+  const bufferWarning =
+    bufferBytes === undefined ? undefined : growBuffers(socket, bufferBytes, name);
+  return new UdpSocket(socket, { isV4, bufferWarning, tell: connectTo && tell });
 }
 
 class UdpSocket implements DatagramSocket {
   readonly local: HostPort;
+  readonly bufferWarning: string | undefined;
   dropped = 0;
   readonly #socket: Socket;
   readonly #isV4: boolean;
+  /** Present when connected. */
+  readonly #tell: ((cause: Error) => void) | undefined;
   #isClosed = false;
+  /** The last address sent to, as given and as this socket spells it: mostly the next one too. */
+  #to: { readonly host: string; readonly address: string | undefined } | undefined;
 
-  constructor(socket: Socket, isV4: boolean) {
+  constructor(
+    socket: Socket,
+    options: {
+      readonly isV4: boolean;
+      readonly bufferWarning: string | undefined;
+      readonly tell: ((cause: Error) => void) | undefined;
+    },
+  ) {
     const { address, port } = socket.address();
     this.local = { host: plainIp(address), port };
+    this.bufferWarning = options.bufferWarning;
     this.#socket = socket;
-    this.#isV4 = isV4;
+    this.#isV4 = options.isV4;
+    this.#tell = options.tell;
   }
 
   send(data: Uint8Array, { host, port }: HostPort): void {
-    const address = this.#addressOf(plainIp(host));
     const isFull = !this.#isClosed && this.#socket.getSendQueueSize() > MAX_QUEUED_BYTES;
-    if (this.#isClosed || isFull || address === undefined || port < 1 || port > 65_535) {
+    if (this.#isClosed || isFull) {
       this.dropped++;
       return;
     }
-    this.#socket.send(data, port, address, (error) => {
-      if (error !== null) this.dropped++;
-    });
+    if (this.#tell !== undefined) {
+      this.#socket.send(data, this.#onSent);
+      return;
+    }
+    if (this.#to?.host !== host) this.#to = { host, address: this.#addressOf(plainIp(host)) };
+    const { address } = this.#to;
+    if (address === undefined || port < 1 || port > 65_535) {
+      this.dropped++;
+      return;
+    }
+    this.#socket.send(data, port, address, this.#onSent);
   }
 
   close(): void {
@@ -82,6 +124,12 @@ class UdpSocket implements DatagramSocket {
     this.#isClosed = true;
     this.#socket.close();
   }
+
+  readonly #onSent = (error: Error | null): void => {
+    if (error === null) return;
+    this.dropped++;
+    if (!this.#isClosed) this.#tell?.(error);
+  };
 
   /** How this socket spells an address; `undefined` for what it cannot reach. */
   #addressOf(host: string): string | undefined {
