@@ -1,7 +1,7 @@
 import { type JsonSchema, toJsonSchema } from "../src/config/json-schema.ts";
 import { ENVIRONMENT_FLAGS } from "../src/config/load.ts";
 import { SYSTEMS } from "../src/config/systems.ts";
-import { isOptionName, OPTIONS } from "../src/config/tunnel-options.ts";
+import { isOptionName, type OptionInfo, OPTIONS } from "../src/config/tunnel-options.ts";
 
 /** The JSON Schema file for editors. */
 export function schemaFile(): string {
@@ -99,7 +99,7 @@ function urls(): string {
     .filter(isOptionName)
     .map((name) => {
       const { form, summary: meaning, systems: of = ["all"], roles, needs } = OPTIONS[name];
-      const where = [...of, ...(roles ?? []), ...(needs ? [`needs ${needs}`] : [])].join(", ");
+      const where = [...of, ...(roles ?? []), ...needText(needs)].join(", ");
       return `| \`${name}\` | \`${form.replaceAll("|", "\\|")}\` | ${where} | ${meaning} |`;
     });
   return [
@@ -118,6 +118,12 @@ function urls(): string {
     "|---|---|---|---|",
     ...options,
   ].join("\n");
+}
+
+function needText(needs: OptionInfo["needs"]): string[] {
+  if (needs === undefined) return [];
+  if (typeof needs === "string") return [`needs ${needs}`];
+  return Object.entries(needs).map(([system, need]) => `${system} needs ${need}`);
 }
 
 function credentials(): string {

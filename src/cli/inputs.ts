@@ -1,6 +1,8 @@
 import { randomUUID } from "node:crypto";
 import type { ConfigInput } from "../config/config.ts";
-import type { Role } from "../config/systems.ts";
+import { formatHostPort } from "../address/target.ts";
+import { parseForwardAddress } from "../config/listen-address.ts";
+import type { Role, SystemName } from "../config/systems.ts";
 import { SYSTEMS } from "../config/systems.ts";
 import { parseTunnelUrl, type TunnelUrl } from "../config/tunnel-url.ts";
 import { ConfigError } from "../errors.ts";
@@ -73,14 +75,44 @@ export function serveInput(urls: readonly string[], flags: ServeFlags): ConfigIn
 
 /** The configuration that `sluice connect …` stands for. */
 export function connectInput(args: readonly string[], flags: ConnectFlags): ConfigInput {
-  const inbounds = toInbounds(flags);
   const connect = toTunnels(args, "connect");
+  const [first] = Object.values(connect);
+  const url = first === undefined ? undefined : parseUrl(first, "connect");
+  const inbounds = toInbounds(url === undefined ? flags : withFixedTarget(url, flags));
   if (inbounds.length === 0) {
     throw new UsageError(
       "nothing would use the tunnel: add -D 1080 for a proxy, or -L 2200:host:22 for a forward",
     );
   }
   return { connect, inbounds, routes: toRoutes(flags.route ?? []) };
+}
+
+/** Where the server names the one target, there is no proxy, and `-L LISTEN` says enough. */
+function withFixedTarget(
+  { system, transport, host, port }: TunnelUrl,
+  flags: DoorFlags,
+): DoorFlags {
+  if (!SYSTEMS[system].hasFixedTarget) return flags;
+  const flag = flags.dynamic === undefined ? "-H" : "-D";
+  if ((flags.dynamic ?? flags.http) !== undefined) {
+    throw new UsageError(
+      `${flag}: ${system}+${transport} leads to the one target its server names, so it is no way out for a proxy: use -L 5000`,
+    );
+  }
+  const forward = flags.forward?.map((text) =>
+    isListenAddress(text) ? `${text}:${formatHostPort(host, port)}` : text,
+  );
+  return { ...flags, ...(forward && { forward }) };
+}
+
+function isListenAddress(text: string): boolean {
+  try {
+    parseForwardAddress(text);
+    return true;
+  } catch (thrown) {
+    if (thrown instanceof ConfigError) return false;
+    throw thrown;
+  }
 }
 
 /** The configuration that `sluice provide …` stands for. */
@@ -137,12 +169,10 @@ function requireClients(
   { system, transport, credential }: TunnelUrl,
   { clients, anonymous }: { clients: object; anonymous: boolean },
 ): void {
+  if (SYSTEMS[system].login === "none") return;
   if (anonymous || credential !== undefined || Object.keys(clients).length > 0) return;
   throw new ConfigError(`${system}+${transport} would let nobody in: no client is named`, {
-    hint:
-      system === "linksocks"
-        ? "name one with --client alice=TOKEN, or a provider with --provider office=TOKEN"
-        : "name one with --client alice=UUID (uuidgen makes one), or let everybody in with --anonymous",
+    hint: CLIENT_HINTS[system] ?? "name one with --client, or let everybody in with --anonymous",
   });
 }
 
@@ -157,3 +187,9 @@ function requireCertificate(
     hint: "give --cert FILE --key FILE (PEM), or use a transport without TLS behind something that has it",
   });
 }
+
+const CLIENT_HINTS: Readonly<Partial<Record<SystemName, string>>> = {
+  pong: "name one with --client alice=UUID (uuidgen makes one), or let everybody in with --anonymous",
+  linksocks: "name one with --client alice=TOKEN, or a provider with --provider office=TOKEN",
+  vproxy: "name one with --client alice=PASSWORD; PASSWORD may be env:NAME or file:PATH",
+};

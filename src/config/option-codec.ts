@@ -78,6 +78,14 @@ export const flag: OptionCodec<boolean> = one("on|off", parseFlag, formatFlag);
 /** A host name. */
 export const hostName: OptionCodec<string> = one("NAME", parseName, String);
 
+/** The path of a directory. */
+export const directory: OptionCodec<string> = one("DIR", parseDirectory, String);
+
+/** One place to dial. */
+export const hostPort: OptionCodec<HostPort> = one("HOST:PORT", parseServer, ({ host, port }) =>
+  formatHostPort(host, port),
+);
+
 /** A reference to PEM text. */
 export const pem: OptionCodec<Credential> = one("FILE", parsePemSource, formatCredential);
 
@@ -117,6 +125,11 @@ function parseServer(text: string): HostPort {
   const place = parseHostPort(text);
   if (place !== undefined && place.port > 0) return place;
   throw new ConfigError(`"${text}" is no server: write host:port`);
+}
+
+function parseDirectory(text: string): string {
+  if (text !== "" && !text.includes("\0")) return text;
+  throw new ConfigError("path is empty");
 }
 
 function parseFlag(text: string): boolean {

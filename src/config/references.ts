@@ -8,6 +8,8 @@ import {
 import { parseClientId } from "./client-id.ts";
 import type { Credential } from "./credential.ts";
 import { formatListenAddress, isSameListener, type ListenAddress } from "./listen-address.ts";
+import { checkFixedTargets, wrongFixedTarget } from "./fixed-targets.ts";
+import { hasHealthPort } from "./health-port.ts";
 import { didYouMean } from "./nearest.ts";
 import { formatPath, type PathPart, type Problem } from "./problem.ts";
 import { SYSTEMS } from "./systems.ts";
@@ -35,6 +37,7 @@ export function checkReferences(config: PartialConfig): Problem[] {
     ...checkVias(config),
     ...checkInboundNames(config),
     ...checkListeners(config),
+    ...checkFixedTargets(config),
     ...config.serve.flatMap((serve, index) =>
       serve === undefined ? [] : checkServe(serve, ["serve", index]),
     ),
@@ -133,8 +136,8 @@ function checkListeners({ serve, inbounds }: PartialConfig): Problem[] {
   }[] = [];
   for (const [index, entry] of serve.entries()) {
     if (entry === undefined) continue;
-    const { host, port } = entry.url;
-    listeners.push({ path: ["serve", index, "url"], at: { host, port }, isUdp: false });
+    const path = ["serve", index, "url"];
+    listeners.push(...portsOf(entry.url).map((at) => ({ path, ...at })));
   }
   for (const [index, entry] of inbounds.entries()) {
     if (entry === undefined) continue;
@@ -151,6 +154,20 @@ function checkListeners({ serve, inbounds }: PartialConfig): Problem[] {
   });
 }
 
+/** Every port a served tunnel opens. */
+function portsOf({ system, transport, host, port, options }: TunnelUrl): {
+  readonly at: ListenAddress;
+  readonly isUdp: boolean;
+}[] {
+  const { hasKcp } = SYSTEMS[system].transports[transport] ?? { hasKcp: false };
+  const ports = [{ at: { host, port }, isUdp: hasKcp }];
+  if (hasKcp && hasHealthPort(system, options)) ports.push({ at: { host, port }, isUdp: false });
+  if (options.redirect !== undefined) {
+    ports.push({ at: { host, port: options.redirect }, isUdp: false });
+  }
+  return ports;
+}
+
 /** Ports of UDP and of TCP do not meet. */
 function isUdp(inbound: InboundConfig): boolean {
   return inbound.kind === "forward" && inbound.to.network === "udp";
@@ -164,20 +181,28 @@ function isSame(one: ListenAddress | "stdio", other: ListenAddress | "stdio"): b
 function checkServe(serve: ServeConfig, path: readonly PathPart[]): Problem[] {
   const { url, clients, anonymous, providers = {}, connectors = {}, api } = serve;
   const problems: Problem[] = [];
+  const { login } = SYSTEMS[url.system];
   const report = (keys: readonly PathPart[], message: string): void => {
     problems.push({ path: [...path, ...keys], message });
   };
   const names = Object.keys(clients);
   const hasClient = names.length > 0 || url.credential !== undefined;
   const hasOthers = Object.keys({ ...providers, ...connectors }).length > 0 || api !== undefined;
-  if (!hasClient && !hasOthers && !anonymous) {
+  const missing = wrongFixedTarget(url);
+  if (missing !== undefined) report(["url"], missing);
+  if (login === "none" && names.length > 0) {
+    report(["clients"], `${url.system} knows no logins: whoever reaches the port is let in`);
+  } else if (login !== "none" && !hasClient && !hasOthers && !anonymous) {
     report([], "nobody could connect: name clients, or say anonymous to let everybody in");
   }
-  if (hasClient && anonymous) {
+  if (login === "user and password" && anonymous) {
+    report(["anonymous"], `${url.system} has no strangers, every client logs in: name clients`);
+  } else if (hasClient && anonymous) {
     report(["anonymous"], "clients are named, and anonymous lets everybody in: choose one");
   }
-  if (url.credential !== undefined && Object.hasOwn(clients, DEFAULT_CLIENT)) {
-    report(["clients", DEFAULT_CLIENT], "the URL's credential has this name already");
+  const ownName = url.user ?? DEFAULT_CLIENT;
+  if (url.credential !== undefined && Object.hasOwn(clients, ownName)) {
+    report(["clients", ownName], "the URL's credential has this name already");
   }
   for (const name of names) {
     const id = clients[name]?.id;
@@ -259,8 +284,8 @@ function providerNames(serve: ServeConfig | undefined): readonly string[] {
 
 function checkDialled(url: TunnelUrl, path: readonly PathPart[]): Problem[] {
   const problems: Problem[] = [];
-  if (url.credential === undefined) {
-    const { credential } = SYSTEMS[url.system];
+  const { credential, login } = SYSTEMS[url.system];
+  if (url.credential === undefined && login !== "none") {
     const message = `the URL names no credential (${credential}): write ${url.system}+${url.transport}://env:NAME@…`;
     problems.push({ path, message });
   }
@@ -275,6 +300,7 @@ function checkDialled(url: TunnelUrl, path: readonly PathPart[]): Problem[] {
 function wrongCredential({ system }: TunnelUrl, credential: Credential): string | undefined {
   if (credential.kind !== "literal") return undefined;
   if (system === "linksocks") return wrongToken(credential.secret.reveal());
+  if (system === "vproxy") return wrongPassword(credential.secret.reveal());
   if (system !== "pong") return undefined;
   try {
     parseClientId(credential.secret.reveal());
@@ -289,6 +315,12 @@ function wrongToken(token: string): string | undefined {
   if (token === "anonymous") return "the token anonymous is reserved for those who have none";
   const byteLength = Buffer.byteLength(token);
   return byteLength > 255 ? `token of ${byteLength} bytes exceeds 255` : undefined;
+}
+
+function wrongPassword(password: string): string | undefined {
+  return password.includes(":")
+    ? "the password holds a colon, which vproxy cannot carry"
+    : undefined;
 }
 
 function isBuiltIn(name: string): boolean {

@@ -93,4 +93,46 @@ describe("the configuration schema", () => {
     assert.equal(problems.length, 4);
     assert.doesNotMatch(JSON.stringify(problems), /hunter2/);
   });
+
+  test("keeps proxies and routes away from tunnels with a fixed target", () => {
+    const connect = { one: "kcptun+kcp://h", two: "vproxy+tcp://a:b@h" };
+    const wrong = (input: object): string[] =>
+      readConfig({ connect, ...input }).problems.map(
+        ({ path, message }) => `${path.join(".")}: ${message}`,
+      );
+    const leads = '"one" leads to the one target its server names';
+    assert.deepEqual(wrong({ inbounds: [{ socks: 1 }] }), [
+      `inbounds.0.socks: ${leads}, so it takes forwards and no proxy`,
+    ]);
+    assert.deepEqual(wrong({ inbounds: [{ http: 1, via: "two" }] }), []);
+    assert.deepEqual(wrong({ routes: [{ via: "one" }] }), [
+      `routes.0.via: ${leads}: use a forward with via instead of a route`,
+    ]);
+    const forwards = [
+      { forward: 1, to: "a:1" },
+      { forward: 2, to: "a:1", via: "one" },
+      { forward: 3, to: "b:2", via: "two" },
+    ];
+    assert.deepEqual(wrong({ inbounds: forwards }), []);
+    assert.deepEqual(wrong({ inbounds: [...forwards, { forward: 4, to: "b:2" }] }), [
+      `inbounds.3.to: ${leads}, and inbounds[0] says that is a:1`,
+    ]);
+  });
+
+  test("knows every port a served tunnel opens", () => {
+    const clients = { alice: "pw" };
+    const wrong = (...urls: readonly string[]): string[] =>
+      readConfig({ serve: urls.map((url) => ({ url, clients })) }).problems.map(
+        ({ message }) => message,
+      );
+    assert.deepEqual(wrong("vproxy+tcp://:1", "vproxy+kcp://:1"), [
+      "0.0.0.0:1 is taken by serve[0].url",
+    ]);
+    assert.deepEqual(wrong("vproxy+tcp://:1", "vproxy+kcp://:1?health=off"), []);
+    const both = ["vproxy+kcp://:1?health=off", "vproxy+kcp+tls://:1?health=off&cert=c&key=k"];
+    assert.deepEqual(wrong(...both), ["0.0.0.0:1 is taken by serve[0].url"]);
+    assert.deepEqual(wrong("vproxy+tcp://:1?redirect=80", "vproxy+tcp://:80"), [
+      "0.0.0.0:80 is taken by serve[0].url",
+    ]);
+  });
 });

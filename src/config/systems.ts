@@ -15,6 +15,8 @@ export interface TransportInfo {
   readonly hasTls: boolean;
   /** Whether there is a request with a path and headers. */
   readonly hasHttp: boolean;
+  /** Whether it runs on UDP, in datagrams of KCP. */
+  readonly hasKcp: boolean;
 }
 
 /** One tunnel system, as far as URLs and commands are concerned. */
@@ -27,6 +29,10 @@ export interface SystemInfo {
   readonly roleHint: string;
   /** What the credential of the URL is, for help and errors. */
   readonly credential: string;
+  /** What a credential consists of; `none`: the system knows no logins. */
+  readonly login: "secret" | "user and password" | "none";
+  /** Whether its server decides where every stream leads. */
+  readonly hasFixedTarget: boolean;
 }
 
 /** A scheme taken apart and found in the table. */
@@ -43,6 +49,12 @@ export interface Scheme {
  */
 export function findScheme(scheme: string): Scheme {
   const wanted = ALIASES.get(scheme.toLowerCase()) ?? scheme.toLowerCase();
+  const beyond = OUT_OF_SCOPE.exec(wanted);
+  if (beyond !== null) {
+    throw new ConfigError(`"${scheme}" is out of scope: ${beyond[1]} is not carried`, {
+      hint: "dial the server's TCP, TLS or KCP port: websocks://, websockss://, websocks:kcp:// or websockss:kcp://",
+    });
+  }
   const [system = "", ...rest] = wanted.split("+");
   const transport = rest.join("+");
   if (!isSystemName(system)) {
@@ -91,10 +103,11 @@ export function requireRole(system: SystemName, role: Role): void {
   throw new ConfigError(`${system} has no ${role} role; ${roleHint}`);
 }
 
-const tcp: TransportInfo = { defaultPort: 443, hasTls: false, hasHttp: false };
-const tls: TransportInfo = { defaultPort: 443, hasTls: true, hasHttp: false };
-const http: TransportInfo = { defaultPort: 80, hasTls: false, hasHttp: true };
-const https: TransportInfo = { defaultPort: 443, hasTls: true, hasHttp: true };
+const tcp: TransportInfo = { defaultPort: 443, hasTls: false, hasHttp: false, hasKcp: false };
+const tls: TransportInfo = { defaultPort: 443, hasTls: true, hasHttp: false, hasKcp: false };
+const http: TransportInfo = { defaultPort: 80, hasTls: false, hasHttp: true, hasKcp: false };
+const kcp: TransportInfo = { defaultPort: 18_686, hasTls: false, hasHttp: false, hasKcp: true };
+const https: TransportInfo = { defaultPort: 443, hasTls: true, hasHttp: true, hasKcp: false };
 
 /** Every system, with everything a URL of it may say. */
 export const SYSTEMS: Readonly<Record<SystemName, SystemInfo>> = {
@@ -115,13 +128,17 @@ export const SYSTEMS: Readonly<Record<SystemName, SystemInfo>> = {
     roles: ["serve", "connect"],
     roleHint: "its remote always dials: run `sluice serve` on the side whose network is lent",
     credential: "the client id, a UUID",
+    login: "secret",
+    hasFixedTarget: false,
   },
   vproxy: {
-    transports: { tcp, tls, kcp: { ...tcp, defaultPort: 18_686 } },
-    readyTransports: [],
+    transports: { tcp, tls, kcp, "kcp+tls": { ...kcp, hasTls: true } },
+    readyTransports: ["tcp", "tls", "kcp", "kcp+tls"],
     roles: ["serve", "connect"],
     roleHint: "run `sluice serve` on the side whose network is lent",
     credential: "user:password",
+    login: "user and password",
+    hasFixedTarget: false,
   },
   ptth: {
     transports: { quic: { ...tls, defaultPort: 4_433 }, h2: https },
@@ -129,6 +146,8 @@ export const SYSTEMS: Readonly<Record<SystemName, SystemInfo>> = {
     roles: ["serve", "connect", "provide"],
     roleHint: "",
     credential: "the name of the client or server",
+    login: "secret",
+    hasFixedTarget: false,
   },
   linksocks: {
     transports: { ws: http, wss: https },
@@ -136,6 +155,8 @@ export const SYSTEMS: Readonly<Record<SystemName, SystemInfo>> = {
     roles: ["serve", "connect", "provide"],
     roleHint: "",
     credential: "the token",
+    login: "secret",
+    hasFixedTarget: false,
   },
   godoxy: {
     transports: { tls: { ...tls, defaultPort: 8_890 }, dtls: { ...tls, defaultPort: 8_890 } },
@@ -143,13 +164,17 @@ export const SYSTEMS: Readonly<Record<SystemName, SystemInfo>> = {
     roles: ["serve", "connect"],
     roleHint: "run `sluice serve` on the side whose network is lent",
     credential: "nothing: certificates decide",
+    login: "none",
+    hasFixedTarget: false,
   },
   kcptun: {
-    transports: { kcp: { ...tcp, defaultPort: 29_900 } },
-    readyTransports: [],
+    transports: { kcp: { ...kcp, defaultPort: 20_010 } },
+    readyTransports: ["kcp"],
     roles: ["serve", "connect"],
     roleHint: "run `sluice serve` on the side whose network is lent",
-    credential: "the key",
+    credential: "none",
+    login: "none",
+    hasFixedTarget: true,
   },
 };
 
@@ -163,8 +188,11 @@ const ALIASES: ReadonlyMap<string, string> = new Map([
   ["websocks", "vproxy+tcp"],
   ["websockss", "vproxy+tls"],
   ["websocks:kcp", "vproxy+kcp"],
-  ["websockss:kcp", "vproxy+kcp"],
+  ["websockss:kcp", "vproxy+kcp+tls"],
 ]);
+
+/** Ways of the same program that need raw packets or a QUIC library. */
+const OUT_OF_SCOPE = /^(?:websockss?|vproxy)[:+](uot|quic)(?:$|[:+])/;
 
 /** Schemes that people write by habit. */
 const NOT_TUNNELS = /^(socks\w*|https?|wss?|tcp|tls|quic)$/;

@@ -3,11 +3,13 @@ import type { Credential } from "./credential.ts";
 import type { Milliseconds } from "./duration.ts";
 import {
   choice,
+  directory,
   duration,
   flag,
   type Header,
   headers,
   hostName,
+  hostPort,
   hostPorts,
   integer,
   type OptionCodec,
@@ -17,7 +19,7 @@ import {
   tokens,
 } from "./option-codec.ts";
 import type { ProxyUrl } from "./proxy-url.ts";
-import type { Role, SystemName } from "./systems.ts";
+import type { Role, SystemName, TransportInfo } from "./systems.ts";
 
 /** What the query of a tunnel URL says. What is absent is left to the protocol. */
 export type TunnelOptions = Partial<OptionValues>;
@@ -72,11 +74,35 @@ export interface OptionValues {
   readonly retryauth: boolean;
   /** linksocks: servers to try after the one in the URL. */
   readonly failover: readonly HostPort[];
-  /** linksocks: payloads from this size on are compressed, bytes. */
+  /** linksocks, vproxy and kcptun over KCP: payloads from this size on are compressed, bytes. */
   readonly gzip: number;
   /** pong: how long the answer to the client waits for a sign of the target. */
   readonly hold: Milliseconds;
+  /** vproxy: connections kept ready. */
+  readonly pool: number;
+  /** vproxy: whether each step of a stream's opening waits for the answer to the one before. */
+  readonly strict: boolean;
+  /** vproxy: who may have names resolved over HTTP. */
+  readonly resolve: ResolvePolicy;
+  /** vproxy: directory whose files are served to browsers. */
+  readonly webroot: string;
+  /** vproxy: port that sends browsers on to https. */
+  readonly redirect: number;
+  /** vproxy: the name TLS clients may ask for, and redirects lead to. */
+  readonly domain: string;
+  /** kcptun: where every stream leads. */
+  readonly target: HostPort;
+  /** KCP: how eagerly it sends. */
+  readonly profile: KcpProfileName;
+  /** vproxy over KCP: whether the TCP port of the same number is open, for health checks. */
+  readonly health: boolean;
 }
+
+/** Who may have names resolved over HTTP. */
+export type ResolvePolicy = (typeof RESOLVE_POLICIES)[number];
+
+/** Sets of KCP parameters. */
+export type KcpProfileName = (typeof KCP_PROFILE_NAMES)[number];
 
 /** Programs that speak pong and differ in what they do. */
 export type PongPeer = (typeof PONG_PEERS)[number];
@@ -111,9 +137,20 @@ export interface OptionInfo {
   readonly systems?: readonly SystemName[];
   /** The roles that have it. @default all */
   readonly roles?: readonly Role[];
-  /** What the transport must have. */
-  readonly needs?: "TLS" | "HTTP";
+  /** What the transport must have, for every system or by system. */
+  readonly needs?: OptionNeed | Readonly<Partial<Record<SystemName, OptionNeed>>>;
 }
+
+/** What an option can need of a transport. */
+export type OptionNeed = "TLS" | "HTTP" | "KCP" | "TCP";
+
+/** Whether a transport has what an option needs. */
+export const NEEDS: Readonly<Record<OptionNeed, (transport: TransportInfo) => boolean>> = {
+  TLS: ({ hasTls }) => hasTls,
+  HTTP: ({ hasHttp }) => hasHttp,
+  KCP: ({ hasKcp }) => hasKcp,
+  TCP: ({ hasKcp }) => !hasKcp,
+};
 
 /** Programs that speak pong, by the name the `peer` option uses. */
 export const PONG_PEERS = ["auto", "sluice", "v0.9.4", "head"] as const;
@@ -123,6 +160,12 @@ export const SLOW_POLICIES = ["reset", "pause"] as const;
 
 /** The values of the `balance` option. */
 export const BALANCES = ["roundrobin", "leaststreams"] as const;
+
+/** The values of the `resolve` option. */
+export const RESOLVE_POLICIES = ["off", "users", "anybody"] as const;
+
+/** The values of the `profile` option. */
+export const KCP_PROFILE_NAMES = ["fast", "normal", "vproxy"] as const;
 
 /** Every option there is. */
 export const OPTIONS: Readonly<Record<OptionName, OptionDefinition>> = {
@@ -156,6 +199,7 @@ export const OPTIONS: Readonly<Record<OptionName, OptionDefinition>> = {
   proxy: option("proxy", proxyUrl, {
     summary: "HTTP or SOCKS5 proxy the tunnel itself goes through",
     roles: ["connect", "provide"],
+    needs: "TCP",
   }),
   header: option("header", headers, {
     summary: "header added to the opening request; repeatable",
@@ -185,7 +229,8 @@ export const OPTIONS: Readonly<Record<OptionName, OptionDefinition>> = {
   slow: option("slow", choice(SLOW_POLICIES), {
     summary:
       "a stream whose reader is too slow is reset, or pauses the whole connection; default reset",
-    systems: ["pong", "linksocks"],
+    systems: ["pong", "linksocks", "vproxy", "kcptun"],
+    needs: { vproxy: "KCP" },
   }),
   spare: option("spare", integer(0, 8), {
     summary: "connections kept open in advance; default 1",
@@ -240,14 +285,67 @@ export const OPTIONS: Readonly<Record<OptionName, OptionDefinition>> = {
   }),
   gzip: option("gzip", integer(1024, 1_048_576), {
     summary: "compress pieces of at least so many bytes where that saves a tenth; default never",
-    systems: ["linksocks"],
+    systems: ["linksocks", "vproxy", "kcptun"],
+    needs: { vproxy: "KCP" },
   }),
   hold: option("hold", duration({ min: 0, max: 60_000 }), {
     summary: "hold the answer to the client this long for a sign of the target; default 0",
     systems: ["pong"],
     roles: ["connect"],
   }),
+  pool: option("pool", integer(0, 256), {
+    summary: "connections kept ready for the next stream; 0: none; default 4",
+    systems: ["vproxy"],
+    roles: ["connect"],
+  }),
+  strict: option("strict", flag, {
+    summary: "say each step of a stream's opening only after the answer to the last; default off",
+    systems: ["vproxy"],
+    roles: ["connect"],
+  }),
+  resolve: option("resolve", choice(RESOLVE_POLICIES), {
+    summary: "who may have names resolved through /tools/resolve, as agents do; default users",
+    systems: ["vproxy"],
+    roles: ["serve"],
+  }),
+  webroot: option("webroot", directory, {
+    summary: "serve the files of this directory to browsers; default: none",
+    systems: ["vproxy"],
+    roles: ["serve"],
+  }),
+  redirect: option("redirect", integer(1, 65_535), {
+    summary: "send browsers that come to this port on to https; default: none",
+    systems: ["vproxy"],
+    roles: ["serve"],
+  }),
+  domain: option("domain", hostName, {
+    summary: "the only name TLS clients may ask for, and where redirects lead; default: any",
+    systems: ["vproxy"],
+    roles: ["serve"],
+  }),
+  target: option("target", hostPort, {
+    summary: "where every stream leads; required",
+    systems: ["kcptun"],
+    roles: ["serve"],
+  }),
+  profile: option("profile", choice(KCP_PROFILE_NAMES), {
+    summary: "how eagerly KCP sends; default vproxy, as that program does",
+    systems: ["vproxy", "kcptun"],
+    needs: "KCP",
+  }),
+  health: option("health", flag, {
+    summary: "open the TCP port of the same number too, for the agents' health checks; default on",
+    systems: ["vproxy"],
+    roles: ["serve"],
+    needs: "KCP",
+  }),
 };
+
+/** What an option needs in a system. */
+export function needOf(name: OptionName, system: SystemName): OptionNeed | undefined {
+  const { needs } = OPTIONS[name];
+  return typeof needs === "object" ? needs[system] : needs;
+}
 
 /** Whether there is an option of this name. */
 export function isOptionName(text: string): text is OptionName {

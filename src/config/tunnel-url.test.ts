@@ -21,6 +21,22 @@ const canonical = (text: string, role: Role = "connect"): string =>
   formatTunnelUrl(parseTunnelUrl(text, role), { reveal: true });
 
 describe("a tunnel URL", () => {
+  test("takes a user and a password apart", () => {
+    const { user, credential: password } = parseTunnelUrl(
+      "vproxy+tcp://al%40x:env:PW@h",
+      "connect",
+    );
+    assert.equal(user, "al@x");
+    assert.deepEqual(password, { kind: "env", name: "PW" });
+    const both = parseTunnelUrl("vproxy+tcp://env:LOGIN@h", "connect");
+    assert.equal(both.user, undefined);
+    assert.deepEqual(both.credential, { kind: "env", name: "LOGIN" });
+    assert.equal(
+      formatTunnelUrl(parseTunnelUrl("vproxy+tcp://alice:hunter2@h", "connect")),
+      "vproxy+tcp://alice:***@h:443",
+    );
+  });
+
   test("takes its parts apart", () => {
     const url = parseTunnelUrl(
       "pong+wss://env:ID@host.example:8443/api?streams=50&sni=front.example&hold=250ms",
@@ -61,6 +77,14 @@ describe("a tunnel URL", () => {
       "pong+tls://host?ca=ca.pem&cert=file:/a/b.pem&key=env:KEY":
         "pong+tls://host:443?ca=file:ca.pem&cert=file:/a/b.pem&key=env:KEY",
       "pong+tcp://host?": "pong+tcp://host:443",
+      "websocks://alice:pw@host:1": "vproxy+tcp://alice:pw@host:1",
+      "websockss://alice:env:PW@host:1": "vproxy+tls://alice:env:PW@host:1",
+      "websocks:kcp://alice:file:/a/b@host": "vproxy+kcp://alice:file:/a/b@host:18686",
+      "websockss:kcp://env:LOGIN@host?pool=0&strict":
+        "vproxy+kcp+tls://env:LOGIN@host:18686?pool=0&strict=on",
+      "vproxy+kcp+tls://%65nv:a%2Fb%40c@host?profile=FAST&gzip=2048":
+        "vproxy+kcp+tls://%65nv:a%2Fb%40c@host:18686?profile=fast&gzip=2048",
+      "kcptun+kcp://host": "kcptun+kcp://host:20010",
     };
     for (const [text, expected] of Object.entries(table)) {
       assert.equal(canonical(text), expected, text);
@@ -72,6 +96,11 @@ describe("a tunnel URL", () => {
     assert.equal(canonical("pong+tls://:443", "serve"), "pong+tls://0.0.0.0:443");
     assert.equal(canonical("pong+tls://*:443", "serve"), "pong+tls://0.0.0.0:443");
     assert.equal(canonical("pong+tcp://127.0.0.1:0", "serve"), "pong+tcp://127.0.0.1:0");
+    const kcptun = "kcptun+kcp://:20010?target=[::1]:80";
+    assert.equal(canonical(kcptun, "serve"), "kcptun+kcp://0.0.0.0:20010?target=%5B::1%5D:80");
+    const vproxy =
+      "vproxy+kcp+tls://:1?webroot=/srv/a%20b&redirect=80&domain=a.example&health=off&resolve=anybody";
+    assert.equal(canonical(vproxy, "serve"), vproxy.replace("//:", "//0.0.0.0:"));
   });
 
   test("names the mistake and the nearest valid word", () => {
@@ -88,11 +117,29 @@ describe("a tunnel URL", () => {
         /pong over h3 is not in this version yet; this version carries pong over tcp, tls, ws, wss/,
       ],
       ["linksocks+tcp://host", /linksocks has no transport "tcp", only ws, wss/],
-      ["vproxy+kcp://host", /vproxy is not in this version yet/],
-      ["websockss:kcp://host", /vproxy is not in this version yet/],
+      ["vproxy+quic://host", /"vproxy\+quic" is out of scope: quic is not carried/],
+      ["websocks:quic://host:1", /out of scope: quic .*websockss:kcp:\/\//],
+      ["websockss:uot:kcp://host:1", /out of scope: uot is not carried; dial the server's TCP/],
+      ["websocks:kpc://host", /tunnel system "websocks:kpc" is not one of/],
+      ["vproxy+tcp://alice@host", /no login: write user:password/],
+      ["vproxy+tcp://:pw@host", /no login: write user:password/],
+      ["vproxy+tcp://al%3aice:pw@host", /user "al:ice" holds a colon/],
+      ["vproxy+tcp://alice:p:w@host", /the password holds a colon/],
+      ["vproxy+tcp://host?profile=fast", /option "profile" needs KCP, and vproxy\+tcp has none/],
+      ["vproxy+tls://host?gzip=2048", /option "gzip" needs KCP, and vproxy\+tls has none/],
+      ["vproxy+kcp://host?sni=x", /option "sni" needs TLS, and vproxy\+kcp has none/],
+      ["vproxy+kcp://host?proxy=http://x", /option "proxy" needs TCP, and vproxy\+kcp has none/],
+      ["vproxy+kcp://host?profile=quick", /"quick" is not fast, normal, vproxy/],
+      ["vproxy+tcp://host?pool=257", /"257" is no whole number from 0 to 256/],
+      ["vproxy+tcp://host?webroot=/srv", /option "webroot" has no meaning for connect/],
+      ["kcptun+kcp://key@host", /kcptun\+kcp knows no logins/],
+      ["kcptun+kcp://host?target=a:1", /option "target" has no meaning for connect/],
+      ["kcptun+kcp://:1?target=nope", /option "target": "nope" is no server/, "serve"],
       ["godoxy+dtls://host", /godoxy is not in this version yet/],
-      ["ptth+quic://host", /ptth is not in this version yet; this version speaks pong, linksocks/],
-      ["kcptun+kcp://host", /kcptun is not in this version yet/],
+      [
+        "ptth+quic://host",
+        /ptth is not in this version yet; this version speaks pong, vproxy, linksocks, kcptun/,
+      ],
       ["pong+tcp://", /host is empty/],
       ["pong+tcp://host:0", /port 0 cannot be dialled/],
       ["pong+tcp://host:99999", /port "99999" is not 0..65535/],

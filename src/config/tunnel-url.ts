@@ -4,9 +4,18 @@ import { parseClientId } from "./client-id.ts";
 import { type Credential, formatCredential, parseCredential } from "./credential.ts";
 import { didYouMean } from "./nearest.ts";
 import { decodePercent, encodeUserinfo, parsePlace } from "./proxy-url.ts";
-import { findScheme, requireRole, type Role, type Scheme, type SystemName } from "./systems.ts";
+import {
+  findScheme,
+  requireRole,
+  type Role,
+  type Scheme,
+  type SystemName,
+  SYSTEMS,
+} from "./systems.ts";
 import {
   isOptionName,
+  needOf,
+  NEEDS,
   type OptionName,
   type OptionsDraft,
   optionNames,
@@ -21,7 +30,9 @@ import {
 export interface TunnelUrl {
   readonly system: SystemName;
   readonly transport: string;
-  /** Who we are; for `serve`, the one client named `default`. */
+  /** Whose password the credential is; absent where a reference holds both, `user:password`. */
+  readonly user?: string | undefined;
+  /** Who we are; for `serve`, the one client named `default` or as `user` says. */
   readonly credential?: Credential | undefined;
   /** Where to dial, or where to listen. */
   readonly host: string;
@@ -68,7 +79,9 @@ export function formatTunnelUrl(
   options: { readonly reveal: boolean } = { reveal: false },
 ): string {
   const credential =
-    url.credential === undefined ? "" : `${formatUserinfo(url.credential, options)}@`;
+    url.credential === undefined
+      ? ""
+      : `${formatUser(url.user)}${formatUserinfo(url.credential, options)}@`;
   const query = Object.keys(url.options)
     .filter(isOptionName)
     .flatMap((name) =>
@@ -115,27 +128,35 @@ class UrlReader {
     this.#try(0, () => requireRole(scheme.system, this.#role));
 
     const start = schemeEnd + "://".length;
-    const { credentialEnd, authorityEnd, pathEnd } = cut(text, start);
-    const credential =
+    const hasUser = SYSTEMS[scheme.system].login === "user and password";
+    const { credentialEnd, authorityEnd, pathEnd } = cut(text, start, hasUser);
+    const login =
       credentialEnd === undefined
         ? undefined
-        : this.#credential(scheme, start, text.slice(start, credentialEnd));
+        : this.#login(scheme, start, text.slice(start, credentialEnd));
     const placeStart = credentialEnd === undefined ? start : credentialEnd + 1;
     const place = this.#place(scheme, placeStart, text.slice(placeStart, authorityEnd));
     const path = this.#path(scheme, authorityEnd, text.slice(authorityEnd, pathEnd));
     const options = this.#options(scheme, pathEnd, text.slice(pathEnd));
     if (place === undefined) return undefined;
     const { system, transport } = scheme;
-    return { system, transport, ...(credential && { credential }), ...place, path, options };
+    return { system, transport, ...login, ...place, path, options };
   }
 
-  #credential(scheme: Scheme, offset: number, text: string): Credential | undefined {
+  #login(
+    { system, transport }: Scheme,
+    offset: number,
+    text: string,
+  ): Pick<TunnelUrl, "user" | "credential"> | undefined {
     return this.#try(offset, () => {
+      const { login } = SYSTEMS[system];
+      if (login === "none") throw new ConfigError(`${system}+${transport} knows no logins`);
+      if (login === "user and password" && !REFERENCE.test(text)) return parseLogin(text);
       const credential = parseCredential(decodePercent(text));
-      if (scheme.system === "pong" && credential.kind === "literal") {
+      if (system === "pong" && credential.kind === "literal") {
         parseClientId(credential.secret.reveal());
       }
-      return credential;
+      return { credential };
     });
   }
 
@@ -194,13 +215,11 @@ class UrlReader {
       this.#report(offset, `${system} has no option "${shorten(name)}"${guess}`);
       return false;
     }
-    const { needs } = OPTIONS[name];
+    const need = needOf(name, system);
     if (!known.includes(name)) {
       this.#report(offset, `option "${name}" has no meaning for ${this.#role}`);
-    } else if (needs === "TLS" && !info.hasTls) {
-      this.#report(offset, `option "${name}" needs TLS, and ${system}+${transport} has none`);
-    } else if (needs === "HTTP" && !info.hasHttp) {
-      this.#report(offset, `option "${name}" needs HTTP, and ${system}+${transport} has none`);
+    } else if (need !== undefined && !NEEDS[need](info)) {
+      this.#report(offset, `option "${name}" needs ${need}, and ${system}+${transport} has none`);
     } else {
       return true;
     }
@@ -227,6 +246,7 @@ class UrlReader {
 function cut(
   text: string,
   start: number,
+  hasUser: boolean,
 ): {
   readonly credentialEnd: number | undefined;
   readonly authorityEnd: number;
@@ -237,13 +257,39 @@ function cut(
     return at < 0 ? text.length : from + at;
   };
   // A reference may hold slashes and blanks, so it goes up to the first @ before any query.
-  const isReference = /^(env|file|cmd):/.test(text.slice(start));
+  const rest = text.slice(start);
+  const isReference = REFERENCE.test(rest) || (hasUser && USER_AND_REFERENCE.test(rest));
   const limit = find(isReference ? /\?/ : /[/?]/, start);
   const zone = text.slice(start, limit);
   const at = isReference ? zone.indexOf("@") : zone.lastIndexOf("@");
   const credentialEnd = at < 0 ? undefined : start + at;
   const authorityEnd = find(/[/?]/, credentialEnd === undefined ? start : credentialEnd + 1);
   return { credentialEnd, authorityEnd, pathEnd: find(/\?/, authorityEnd) };
+}
+
+/**
+ * Reads `user:password`; the password may be a reference.
+ *
+ * @throws ConfigError without repeating the password
+ */
+function parseLogin(text: string): { readonly user: string; readonly credential: Credential } {
+  const [encoded = "", ...rest] = text.split(":");
+  const user = decodePercent(encoded);
+  if (user === "" || rest.length === 0) throw new ConfigError("no login: write user:password");
+  if (user.includes(":")) throw new ConfigError(`user "${user}" holds a colon`);
+  const credential = parseCredential(decodePercent(rest.join(":")));
+  if (credential.kind === "literal" && credential.secret.reveal().includes(":")) {
+    throw new ConfigError("the password holds a colon, which its system cannot carry");
+  }
+  return { user, credential };
+}
+
+/** A user, such that it is not taken for a kind of reference. */
+function formatUser(user: string | undefined): string {
+  if (user === undefined) return "";
+  const text = encodeUserinfo(user).replaceAll(/[:/]/g, encodeURIComponent);
+  const first = text.charCodeAt(0).toString(16);
+  return /^(env|file|cmd)$/.test(text) ? `%${first}${text.slice(1)}:` : `${text}:`;
 }
 
 function formatUserinfo(credential: Credential, options: { readonly reveal: boolean }): string {
@@ -262,6 +308,9 @@ function shorten(text: string): string {
 }
 
 const EXAMPLE = "pong+tls://host:443";
+
+const REFERENCE = /^(env|file|cmd):/;
+const USER_AND_REFERENCE = /^[^:@/?]+:(env|file|cmd):/;
 
 /** A URL with an inline certificate chain fits; anything longer is a mistake. */
 const MAX_URL_LENGTH = 65_536;

@@ -1,4 +1,6 @@
-import type { Config } from "../config/config.ts";
+import { type HostPattern, parseHostPattern } from "../address/host-pattern.ts";
+import { formatHostPort } from "../address/target.ts";
+import type { Config, ServeConfig } from "../config/config.ts";
 import { serveName } from "../config/references.ts";
 import { ExitPolicy, type Policy, policyByRequest } from "../relay/exit-policy.ts";
 
@@ -18,7 +20,7 @@ export function createPolicies({ serve, provide, allow, deny }: Config): Policie
   const local = new ExitPolicy({ allow, deny });
   const byPeers = new Map<string, (user: string | undefined) => Policy>();
   for (const entry of serve) {
-    const everybody = new ExitPolicy({ allow: entry.allow, deny: entry.deny });
+    const everybody = new ExitPolicy({ allow: allowOf(entry), deny: entry.deny });
     const restricted = new Map<string, Policy>();
     for (const [name, client] of Object.entries(entry.clients)) {
       if (client.allow !== undefined) restricted.set(name, everybody.restrictedTo(client.allow));
@@ -35,6 +37,13 @@ export function createPolicies({ serve, provide, allow, deny }: Config): Policie
       via === undefined ? (byPeers.get(inbound)?.(user) ?? ANYTHING) : ANYTHING,
     ),
   };
+}
+
+/** A target that the URL names is the operator's own wish. */
+function allowOf({ url, allow }: ServeConfig): readonly HostPattern[] {
+  const { target } = url.options;
+  if (target === undefined) return allow;
+  return [...allow, parseHostPattern(formatHostPort(target.host, target.port))];
 }
 
 /** Our own users' wishes into a tunnel, and those of a provider's connectors: its end judges them. */
