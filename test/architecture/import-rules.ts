@@ -18,6 +18,7 @@ const LAYERS: Readonly<Record<string, number | undefined>> = {
   relay: 5,
   config: 6,
   observability: 6,
+  import: 7,
   registry: 7,
   "app.ts": 8,
   cli: 9,
@@ -32,6 +33,7 @@ const PLUGIN_LAYERS: ReadonlySet<string> = new Set([
   "transports",
   "inbound",
   "outbound",
+  "import",
 ]);
 
 /** Sits high, but imports only the contracts, so that it could report on anything. */
