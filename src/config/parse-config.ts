@@ -4,7 +4,9 @@ import type { Config, ConfigInput } from "./config.ts";
 import { type JsonSchema, keysAt, toJsonSchema } from "./json-schema.ts";
 import { formatProblem, type PathPart, type Problem, toProblems } from "./problem.ts";
 import { checkReferences } from "./references.ts";
-import { configSchema, connectSchema, inboundSchema, routeSchema, serveSchema } from "./schema.ts";
+import { configSchema, connectSchema, serveSchema } from "./schema.ts";
+import { inboundSchema } from "./schema-inbounds.ts";
+import { routeSchema } from "./schema-routes.ts";
 import type { TunnelUrl } from "./tunnel-url.ts";
 
 /** A configuration, or everything that is wrong with it. */

@@ -1,140 +1,34 @@
 import { isIP } from "node:net";
 import { z } from "zod";
-import { type Cidr, parseCidr } from "../address/cidr.ts";
-import {
-  type HostPattern,
-  parseHostPattern,
-  parsePorts,
-  type PortRange,
-} from "../address/host-pattern.ts";
-import { formatTarget, type Target } from "../address/target.ts";
 import { ConfigError } from "../errors.ts";
-import { oneOrMore, problemCodec, shorthand, textCodec, type TextSchema } from "./codec.ts";
+import { shorthand, textCodec, type TextSchema } from "./codec.ts";
 import type {
   ApiConfig,
   ClientConfig,
   Config,
   ConnectConfig,
   ConnectorConfig,
-  InboundConfig,
   LogConfig,
   ProvideConfig,
   ProviderConfig,
   RetryConfig,
-  RouteConfig,
   ServeConfig,
 } from "./config.ts";
-import {
-  type Credential,
-  formatCredential,
-  parseCredential,
-  parsePemSource,
-} from "./credential.ts";
-import { formatDuration, type Milliseconds, parseDuration } from "./duration.ts";
-import { parseForwardTarget } from "./forward-target.ts";
-import {
-  type ForwardAddress,
-  formatListenAddress,
-  type ListenAddress,
-  parseForwardAddress,
-  parseListenAddress,
-} from "./listen-address.ts";
+import type { Milliseconds } from "./duration.ts";
 import { formatProxyUrl, parseProxyUrl } from "./proxy-url.ts";
-import type { Role } from "./systems.ts";
-import { formatTunnelUrl, readTunnelUrl, type TunnelUrl } from "./tunnel-url.ts";
-
-// ---- words ----
-
-const credential = textCodec<Credential>(parseCredential, revealed(formatCredential), {
-  description: "The secret, or where it is: `env:NAME`, `file:PATH`, `cmd:COMMAND`.",
-  isTextOnly: true,
-});
-
-const pemSource = textCodec<Credential>(parsePemSource, revealed(formatCredential), {
-  description: "PEM text: a path, `file:PATH`, `env:NAME`, `cmd:COMMAND`, or the text itself.",
-});
-
-/** A duration within limits. */
-const duration = (
-  description: string,
-  min: Milliseconds,
-  max: Milliseconds,
-): TextSchema<Milliseconds> =>
-  textCodec((text) => parseDuration(text, { min, max }), formatDuration, {
-    description: `${description} \`250ms\`, \`15s\`, \`1m\`; a bare number is seconds. From ${formatDuration(min)} to ${formatDuration(max)}.`,
-  });
-
-const tunnelUrl = (role: Role, description: string): TextSchema<TunnelUrl> =>
-  problemCodec(
-    (text) => {
-      const { url, problems } = readTunnelUrl(text, role);
-      return { value: url, problems };
-    },
-    revealed(formatTunnelUrl),
-    { description },
-  );
-
-const listen = textCodec<ListenAddress>(parseListenAddress, formatListenAddress, {
-  description: "Where to listen: `port` (on 127.0.0.1), `host:port`, or a path.",
-  examples: ["127.0.0.1:1080"],
-});
-
-const forwardListen = textCodec<ForwardAddress>(parseForwardAddress, formatListenAddress, {
-  description: "Like `socks`, or `-` for standard input and output.",
-});
-
-const hostPattern = textCodec<HostPattern>(parseHostPattern, String, {
-  description: "`host`, `*.domain`, `.domain`, or an address block, with `:port` or `:from-to`.",
-  examples: ["10.0.0.0/8:22", "*.internal:443"],
-});
-
-const domain = textCodec<HostPattern>(parseDomain, String, {
-  description: "`name`, `*.domain` (below it) or `.domain` (itself and below).",
-});
-
-const cidr = textCodec<Cidr>(
-  (text) => {
-    const block = parseCidr(text);
-    if (typeof block === "string") throw new ConfigError(block);
-    return block;
-  },
-  String,
-  { description: "An address or a block of addresses." },
-);
-
-const ports = textCodec<PortRange>(
-  (text) => {
-    const range = parsePorts(text, (why) => new ConfigError(why));
-    if (range === undefined) throw new ConfigError("port * is every port: leave the key out");
-    return range;
-  },
-  ({ first, last }) => (first === last ? `${first}` : `${first}-${last}`),
-  { description: "A port or a range of ports.", examples: [443, "8000-8999"] },
-);
-
-const target = textCodec<Target>(parseForwardTarget, formatTarget, {
-  description: "The target, `host:port`, as seen from where it is dialled.",
-  examples: ["bogus:22", "1.1.1.1:53/udp"],
-});
-
-const name = z
-  .string()
-  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, "a name has 1 to 64 letters, digits, dots, dashes");
-
-const inboundName = z.string().min(1).max(64).meta({
-  description: "Its name in routes and logs. Default: kind and address.",
-});
-
-const via = name.meta({
-  description: "Way out: a name under `connect`, `outbounds` or `providers`, `direct`, or `block`.",
-});
-
-const userName = z.string().min(1).max(255);
-
-const patterns = (description: string): z.ZodType<readonly HostPattern[]> =>
-  z.array(hostPattern).default([]).meta({ description });
-
-// ---- sections ----
+import { inboundSchema } from "./schema-inbounds.ts";
+import { routeSchema } from "./schema-routes.ts";
+import {
+  credential,
+  duration,
+  hostPattern,
+  inboundName,
+  name,
+  patterns,
+  pemSource,
+  revealed,
+  tunnelUrl,
+} from "./schema-words.ts";
 
 const retry: z.ZodType<RetryConfig> = z
   .strictObject({
@@ -231,81 +125,6 @@ export const provideSchema: z.ZodType<ProvideConfig> = shorthand(
   }),
 );
 
-/** One entry of `inbounds`, in the shape of the file. */
-const inboundInput = z.strictObject({
-  name: inboundName.optional(),
-  socks: listen.optional().meta({
-    description: "SOCKS5, SOCKS4a and HTTP proxy on one port, told apart by first bytes.",
-  }),
-  http: listen.optional().meta({ description: "HTTP proxy alone." }),
-  forward: forwardListen
-    .optional()
-    .meta({ description: "Forward to one target; a port, a path, or `-` for stdin and stdout." }),
-  to: target
-    .optional()
-    .meta({ description: "Where a forward leads: `host:port`, or `host:port/udp` for datagrams." }),
-  users: z
-    .record(userName, credential)
-    .optional()
-    .meta({ description: "User names and passwords of `socks` and `http`. Default: no login." }),
-  via: via.optional(),
-});
-
-/** One entry of `inbounds`. */
-export const inboundSchema: z.ZodType<InboundConfig> = z.codec(
-  inboundInput,
-  z.custom<InboundConfig>(),
-  {
-    decode: (input, context): InboundConfig => {
-      const { socks, http, forward, to, users, ...rest } = input;
-      const fail = (message: string, path: string[] = []): never => {
-        context.issues.push({ code: "custom", message, input, path });
-        return z.NEVER;
-      };
-      const kinds = INBOUND_KINDS.filter((kind) => input[kind] !== undefined);
-      if (kinds.length !== 1) {
-        return fail(
-          kinds.length === 0
-            ? "wants one of the keys socks, http, forward"
-            : `has the keys ${kinds.join(" and ")}, and can be only one of them`,
-        );
-      }
-      if (forward !== undefined) {
-        if (users !== undefined) return fail("a forward has no login", ["users"]);
-        if (to === undefined) return fail("a forward wants the key to: host:port");
-        if (to.network === "udp" && (forward === "stdio" || "path" in forward)) {
-          return fail("datagrams come in through a port: write port or host:port", ["forward"]);
-        }
-        return { kind: "forward", listen: forward, to, ...rest };
-      }
-      if (to !== undefined)
-        return fail("belongs to forward; a proxy is told by its client", ["to"]);
-      if (socks !== undefined) return { kind: "socks", listen: socks, users: users ?? {}, ...rest };
-      if (http !== undefined) return { kind: "http", listen: http, users: users ?? {}, ...rest };
-      return z.NEVER;
-    },
-    encode: (inbound) => {
-      if (inbound.kind === "forward") {
-        const { kind: _, listen: forward, ...rest } = inbound;
-        return { forward, ...rest };
-      }
-      const { kind, listen: at, users, ...rest } = inbound;
-      const login = Object.keys(users).length === 0 ? {} : { users };
-      return { [kind]: at, ...login, ...rest };
-    },
-  },
-);
-
-/** One entry of `routes`. */
-export const routeSchema: z.ZodType<RouteConfig> = z.strictObject({
-  domain: oneOrMore(domain, "Names asked for: `name`, `*.domain`, `.domain`.").optional(),
-  cidr: oneOrMore(cidr, "Blocks the address asked for lies in; names never match.").optional(),
-  port: oneOrMore(ports, "Ports and ranges asked for.").optional(),
-  inbound: oneOrMore(z.string(), "Names of inbounds the request came in through.").optional(),
-  user: oneOrMore(z.string(), "Names of users or clients that ask.").optional(),
-  via,
-});
-
 /** The section `log`. */
 export const logSchema: z.ZodType<LogConfig> = z
   .strictObject({
@@ -363,23 +182,7 @@ export const configSchema: z.ZodType<Config> = z
   })
   .meta({ title: "Sluice configuration" });
 
-const INBOUND_KINDS = ["socks", "http", "forward"] as const;
-
-function revealed<Value>(
-  format: (value: Value, options: { readonly reveal: boolean }) => string,
-): (value: Value) => string {
-  return (value) => format(value, { reveal: true });
-}
-
 function parseBind(text: string): string {
   if (isIP(text) !== 0) return text;
   throw new ConfigError(`"${text}" is no IP address`);
-}
-
-function parseDomain(text: string): HostPattern {
-  const pattern = parseHostPattern(text);
-  if (pattern.ports !== undefined) throw new ConfigError(`"${text}" has a port: use the key port`);
-  if (pattern.host.kind === "block")
-    throw new ConfigError(`"${text}" is an address: use the key cidr`);
-  return pattern;
 }
