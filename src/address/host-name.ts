@@ -1,4 +1,5 @@
 import { domainToASCII } from "node:url";
+import { formatIp, parseIp, unmapIpv4 } from "./ip.ts";
 
 /**
  * The one form in which names are compared and sent: ASCII (punycode), lower case, no final dot.
@@ -13,6 +14,12 @@ export function normalizeHostName(name: string): string | undefined {
   const ascii = /^[\u0000-\u007f]*$/.test(name) ? name.toLowerCase() : domainToASCII(name);
   const bare = ascii.endsWith(".") ? ascii.slice(0, -1) : ascii;
   return bare === "" || bare.length > MAX_NAME_BYTES ? undefined : bare;
+}
+
+/** One form for both kinds of hosts: a name as {@link normalizeHostName}, an address as its usual text. */
+export function plainHost(host: string): string | undefined {
+  const address = parseIp(host);
+  return address === undefined ? normalizeHostName(host) : formatIp(unmapIpv4(address));
 }
 
 /** RFC 1035: 255 on the wire, which is 253 characters. */
