@@ -4,8 +4,9 @@ import tls from "node:tls";
 import { formatHostPort } from "../../address/target.ts";
 import { timeoutAfter } from "../../clock/clock.ts";
 import { NetworkError, toTunnelError, TunnelError } from "../../errors.ts";
-import type { Connection } from "../../tunnel/connection.ts";
+import type { Connection, ConnectionInfo } from "../../tunnel/connection.ts";
 import { DuplexConnection } from "../../tunnel/duplex-connection.ts";
+import { toDuplex } from "../../tunnel/duplex.ts";
 import { connectSocket, type TcpDialOptions } from "../tcp/dial.ts";
 import { type TcpSocketOptions, tuneSocket } from "../tcp/tcp-connection.ts";
 import { resetTls } from "./raw-socket.ts";
@@ -31,16 +32,45 @@ export async function dialTls(options: TlsDialOptions): Promise<Connection> {
   return tlsConnection(socket, options);
 }
 
+/** What a TLS socket runs in, where that is no socket. */
+export interface TlsCarrier {
+  /** Its ends, for logs. */
+  readonly below?: Pick<ConnectionInfo, "local" | "peer"> | undefined;
+}
+
+/**
+ * TLS inside a connection that is there already, a stream of a tunnel, which is its own from now on.
+ *
+ * @throws as {@link dialTls}; the connection is gone then
+ */
+export async function dialTlsInside(
+  connection: Connection,
+  options: Omit<TlsDialOptions, "connect">,
+): Promise<Connection> {
+  const carrier = toDuplex(connection);
+  carrier.on("error", () => {}); // TLS hears of it too
+  try {
+    const socket = await connectTls({ ...options, connect: () => Promise.resolve(carrier) });
+    // What runs below watches its own peer.
+    return tlsConnection(socket, { ...options, keepaliveMs: 0, below: connection.info });
+  } catch (thrown) {
+    carrier.destroy();
+    throw thrown;
+  }
+}
+
 /** A {@link Connection} over a TLS socket whose handshake is done. */
-export function tlsConnection(socket: tls.TLSSocket, options: TcpSocketOptions): Connection {
-  const peer = formatHostPort(socket.remoteAddress ?? "-", socket.remotePort ?? 0);
+export function tlsConnection(
+  socket: tls.TLSSocket,
+  options: TcpSocketOptions & TlsCarrier,
+): Connection {
+  const {
+    local = formatHostPort(socket.localAddress ?? "-", socket.localPort ?? 0),
+    peer = formatHostPort(socket.remoteAddress ?? "-", socket.remotePort ?? 0),
+  } = options.below ?? {};
   const connection = new DuplexConnection(socket, {
     runtime: options.runtime,
-    info: {
-      transport: "tls",
-      local: formatHostPort(socket.localAddress ?? "-", socket.localPort ?? 0),
-      peer,
-    },
+    info: { transport: "tls", local, peer },
     destroy: () => resetTls(socket),
     // What a peer says in alerts comes after the handshake too: of our certificate, in TLS 1.3.
     explain: (cause) => (isTlsFailure(cause) ? tlsError(cause, peer) : undefined),

@@ -2,12 +2,12 @@ import type net from "node:net";
 import tls from "node:tls";
 import { formatHostPort } from "../../address/target.ts";
 import type { Timer } from "../../clock/clock.ts";
-import { ConfigError, NetworkError, TunnelError } from "../../errors.ts";
+import { ConfigError, NetworkError, type TunnelError } from "../../errors.ts";
 import type { Listener, OnConnection } from "../../tunnel/connection.ts";
 import { listenSockets, type TcpListenOptions } from "../tcp/listen.ts";
 import { tlsConnection } from "./dial.ts";
 import { rawSocketOf } from "./raw-socket.ts";
-import { tlsError, toPem } from "./tls-options.ts";
+import { clientRefused, tlsError, toPem } from "./tls-options.ts";
 
 /** Certificate and key of a listening end, PEM. */
 export interface TlsServerOptions {
@@ -16,6 +16,8 @@ export interface TlsServerOptions {
   /** With it, clients must show a certificate that one of these PEM CAs signed. */
   readonly ca?: string | Uint8Array | undefined;
   readonly alpn?: readonly string[] | undefined;
+  /** The only name clients may ask for; those that ask for none are welcome. @default any */
+  readonly serverName?: string | undefined;
 }
 
 /** Where to listen, and as whom. */
@@ -99,10 +101,7 @@ class PendingHandshake {
       this.#failed(tlsError(error, this.#peer));
       return;
     }
-    const why = verdict.toLowerCase().replaceAll("_", " ");
-    const text = `${this.#peer}: tls handshake: the client's certificate is refused: ${why}`;
-    const hint = "give the client a certificate of this CA with cert= and key=";
-    this.#failed(new TunnelError("ERR_TLS", text, { cause: error, hint }));
+    this.#failed(clientRefused(error, verdict, this.#peer));
   }
 
   #failed(error: TunnelError): void {
@@ -113,19 +112,47 @@ class PendingHandshake {
   }
 }
 
+/** Clients that ask for another name are refused. */
+function onlyName(serverName: string): NonNullable<tls.TlsOptions["SNICallback"]> {
+  return (asked, done) => {
+    const isOurs = asked.toLowerCase() === serverName.toLowerCase();
+    done(isOurs ? null : new Error(`asked for ${asked}, and this is ${serverName}`));
+  };
+}
+
 function createTlsServer(settings: TlsServerOptions): tls.Server {
-  try {
-    // Node takes nothing for no certificate at all, and then fails every handshake.
-    for (const part of [settings.cert, settings.key])
-      if (part.length === 0) throw new Error("empty");
-    return tls.createServer({
-      cert: toPem(settings.cert),
-      key: toPem(settings.key),
-      minVersion: "TLSv1.2",
+  return readServerOptions(settings, (options) =>
+    tls.createServer({
+      ...options,
       handshakeTimeout: NEVER_MS, // ours covers the whole handshake, not one silence
       allowHalfOpen: true,
-      ...(settings.ca === undefined ? {} : { ca: toPem(settings.ca), requestCert: true }),
-      ...(settings.alpn === undefined ? {} : { ALPNProtocols: [...settings.alpn] }),
+    }),
+  );
+}
+
+/** What Node is told of a listening end, a server's or one socket's. */
+export type TlsListeningOptions = tls.SecureContextOptions &
+  Pick<tls.TlsOptions, "requestCert" | "ALPNProtocols" | "SNICallback">;
+
+/**
+ * Makes something of certificate and key.
+ *
+ * @throws ConfigError when they do not fit
+ */
+export function readServerOptions<Made>(
+  { cert, key, ca, alpn, serverName }: TlsServerOptions,
+  make: (options: TlsListeningOptions) => Made,
+): Made {
+  try {
+    // Node takes nothing for no certificate at all, and then fails every handshake.
+    for (const part of [cert, key]) if (part.length === 0) throw new Error("empty");
+    return make({
+      cert: toPem(cert),
+      key: toPem(key),
+      minVersion: "TLSv1.2",
+      ...(ca === undefined ? {} : { ca: toPem(ca), requestCert: true }),
+      ...(alpn === undefined ? {} : { ALPNProtocols: [...alpn] }),
+      ...(serverName === undefined ? {} : { SNICallback: onlyName(serverName) }),
     });
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);

@@ -13,6 +13,23 @@ export function rawSocketOf(socket: tls.TLSSocket): net.Socket | undefined {
 }
 
 /**
+ * What is wrong with the certificate a client showed to a socket without a server: those Node
+ * judges itself. `undefined` when nothing is, or none was asked for.
+ */
+export function verifyErrorOf(
+  socket: tls.TLSSocket,
+): { readonly cause: Error; readonly verdict: string } | undefined {
+  if (Reflect.get(socket, "_requestCert") !== true) return undefined;
+  const handle: unknown = Reflect.get(socket, "_handle");
+  const cause: unknown =
+    typeof handle === "object" && handle !== null && "verifyError" in handle
+      ? Reflect.apply(Object(handle.verifyError), handle, [])
+      : new Error("not verified"); // never in favour of the client
+  if (!(cause instanceof Error)) return undefined;
+  return { cause, verdict: "code" in cause ? String(cause.code) : cause.message };
+}
+
+/**
  * Ends a TLS connection such that the other end sees a hard end: TLS alone has no such thing.
  *
  * `raw.resetAndDestroy()` would take the handle away under TLS, which crashes Node. So TLS is

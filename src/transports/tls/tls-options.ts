@@ -39,6 +39,14 @@ export function tlsError(cause: unknown, peer: string): TunnelError {
   return new TunnelError("ERR_TLS", `${peer}: tls handshake: ${text}`, { cause, hint: known?.[1] });
 }
 
+/** A client's certificate that did not pass. */
+export function clientRefused(cause: Error, verdict: string, peer: string): TunnelError {
+  const why = verdict.toLowerCase().replaceAll("_", " ");
+  const text = `${peer}: tls handshake: the client's certificate is refused: ${why}`;
+  const hint = "give the client a certificate of this CA with cert= and key=";
+  return new TunnelError("ERR_TLS", text, { cause, hint });
+}
+
 /** Whether a failure is TLS's own, or only that of the connection below. */
 export function isTlsFailure(cause: Error): boolean {
   return "code" in cause && String(cause.code).startsWith("ERR_SSL_");
