@@ -1,5 +1,5 @@
 import type { ByteReader, Parser } from "../../../bytes/byte-reader.ts";
-import { NetworkError, ProtocolError, toTunnelError, TunnelError } from "../../../errors.ts";
+import { NetworkError, ProtocolError, toTunnelError } from "../../../errors.ts";
 import type { Connection } from "../../../tunnel/connection.ts";
 import { handshake } from "../../../tunnel/handshake.ts";
 import type { Runtime } from "../../../tunnel/runtime.ts";
@@ -58,8 +58,8 @@ async function readHandshake(
     });
   } catch (thrown) {
     const error = toTunnelError(thrown, "ERR_PROTOCOL", "vproxy tunnel handshake");
-    const reason = reasonOf(error);
-    if (reason !== undefined) connection.write([encodeGoaway(reason)]);
+    // Silence gets silence: over UDP, whoever says nothing may not even be there.
+    if (error.code === "ERR_PROTOCOL") connection.write([encodeGoaway(INVALID_REASON)]);
     connection.close();
     throw error;
   }
@@ -71,25 +71,12 @@ function* parseHandshake(reader: ByteReader): Parser<void> {
   if (Buffer.compare(bytes, handshakeFrame()) === 0) return;
   const length = Buffer.from(bytes).readUIntBE(0, 3);
   if (bytes[3] !== FrameType.goaway || length > MAX_GOAWAY_BYTES) {
-    // The reference's own words: it reads them in its log.
-    throw new ProtocolError("handshake message is invalid", {
+    throw new ProtocolError(INVALID_REASON, {
       hint: "check that the peer is a vproxy tunnel, and that both ends use the same transport",
     });
   }
   const reason = decodeGoaway(yield* reader.read(length));
   throw new NetworkError("ERR_TUNNEL_LOST", `peer shut the tunnel down: ${reason || "no reason"}`);
-}
-
-/** What to tell the peer; nothing where it is gone or said goodbye itself. */
-function reasonOf(error: TunnelError): string | undefined {
-  switch (error.code) {
-    case "ERR_PROTOCOL":
-      return "handshake message is invalid";
-    case "ERR_HANDSHAKE_TIMEOUT":
-      return "handshake timed out";
-    default:
-      return undefined;
-  }
 }
 
 /** Empty SETTINGS: the same nine bytes both ways. Spec: vproxy 3.6. */
@@ -102,6 +89,9 @@ function handshakeFrame(): Uint8Array {
   });
   return bytes;
 }
+
+/** The reference's own words. Spec: vproxy 3.4. */
+const INVALID_REASON = "handshake message is invalid";
 
 const NO_BYTES = new Uint8Array(0);
 

@@ -23,12 +23,8 @@ export interface VproxyTunnelLimits {
   readonly farewellMs: number;
 }
 
-/** What a tunnel session needs. */
-export interface VproxyTunnelOptions {
-  /** The wire carries no targets: what a server announces with every stream. */
-  readonly target: Target;
-  /** What the connection below still holds, bytes: not yet acknowledged where it knows. */
-  readonly unsentBytes: () => number;
+/** What the operator may choose. */
+export interface TunnelTuning {
   /** Whether to send large DATA frames compressed; they are always understood. @default false */
   readonly compress?: boolean | undefined;
   /**
@@ -39,6 +35,14 @@ export interface VproxyTunnelOptions {
   /** Between looks whether the peer lives, ms; 0: never. @default 10000 for a client, 30000 for a server */
   readonly keepaliveMs?: number | undefined;
   readonly limits?: Partial<VproxyTunnelLimits> | undefined;
+}
+
+/** What a tunnel session needs. */
+export interface VproxyTunnelOptions extends TunnelTuning {
+  /** The wire carries no targets: what a server announces with every stream. */
+  readonly target: Target;
+  /** What the connection below still holds, bytes: not yet acknowledged where it knows. */
+  readonly unsentBytes: () => number;
 }
 
 /** The defaults of every tunnel. */
