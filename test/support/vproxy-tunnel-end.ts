@@ -9,7 +9,7 @@ import {
   FrameFlag,
   FrameType,
 } from "../../src/protocols/vproxy/tunnel/frames.ts";
-import type { TunnelSide, TunnelTuning } from "../../src/protocols/vproxy/tunnel/options.ts";
+import type { TunnelSide, VproxyTunnelOptions } from "../../src/protocols/vproxy/tunnel/options.ts";
 import { VproxyTunnelSession } from "../../src/protocols/vproxy/tunnel/tunnel-session.ts";
 import type { MuxEvent, Step } from "../../src/tunnel/session.ts";
 
@@ -30,7 +30,7 @@ export class TunnelEnd {
   #events: string[] = [];
   #frames: Frame[] = [];
 
-  constructor(side: TunnelSide, tuning: TunnelTuning = {}) {
+  constructor(side: TunnelSide, tuning: Tuning = {}) {
     this.session = new VproxyTunnelSession(side, {
       ...tuning,
       target: TARGET,
@@ -143,10 +143,13 @@ export class TunnelEnd {
   }
 }
 
+/** Options of a session under test. */
+type Tuning = Omit<VproxyTunnelOptions, "target" | "unsentBytes">;
+
 /** A client and a server that have shaken hands, both at time 0. */
 export function tunnelPair(
-  clientTuning: TunnelTuning = {},
-  serverTuning: TunnelTuning = {},
+  clientTuning: Tuning = {},
+  serverTuning: Tuning = {},
 ): { readonly client: TunnelEnd; readonly server: TunnelEnd } {
   return {
     client: new TunnelEnd("client", clientTuning),

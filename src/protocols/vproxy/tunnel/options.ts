@@ -43,6 +43,8 @@ export interface VproxyTunnelOptions extends TunnelTuning {
   readonly target: Target;
   /** What the connection below still holds, bytes: not yet acknowledged where it knows. */
   readonly unsentBytes: () => number;
+  /** Of a client, odd. @default 1 */
+  readonly firstStreamId?: number | undefined;
 }
 
 /** The defaults of every tunnel. */

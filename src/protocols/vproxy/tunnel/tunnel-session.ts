@@ -40,7 +40,7 @@ export class VproxyTunnelSession implements MuxSession {
   readonly #out: Outgoing;
   readonly #streams: TunnelStreams;
   #keepalive: TunnelKeepalive;
-  #nextStreamId = 1;
+  #nextStreamId: number;
   /** What compressed frames became within this `receive`. */
   #inflatedBytes = 0;
   /** `failing`: our GOAWAY is on its way, and nothing else matters any more. */
@@ -55,6 +55,7 @@ export class VproxyTunnelSession implements MuxSession {
     this.#out = new Outgoing(options.compress === true);
     this.#streams = new TunnelStreams(this.#limits, this.#out, options.unsentBytes);
     this.#keepalive = new TunnelKeepalive(0, 0);
+    this.#nextStreamId = options.firstStreamId ?? 1;
   }
 
   /** The handshake is over: time begins. */
