@@ -90,7 +90,8 @@ export class KcpConnection implements Connection {
    */
   networkFailed(error: NetworkError): void {
     if (this.#heardAt === undefined) this.reset(error);
-    else this.#unreachable ??= { since: this.#now(), error };
+    else if (!this.#isOver()) this.#unreachable ??= { since: this.#now(), error };
+    if (!this.#isInTurn) this.#arm();
   }
 
   attach(handler: ConnectionHandler): void {
@@ -224,6 +225,8 @@ export class KcpConnection implements Connection {
       this.#ordered = count === chunks.length ? [] : chunks.slice(count);
       this.#inbox.deliver(this.#joined(chunks, count, byteLength));
     }
+    // One turn's worth may wait here; what comes later waits in the session, and the peer with it.
+    if (this.#inbox.isPaused) this.#session.pause();
   }
 
   #joined(chunks: readonly Uint8Array[], count: number, byteLength: number): Uint8Array {
@@ -248,14 +251,20 @@ export class KcpConnection implements Connection {
       this.#wasAcknowledged = true;
       this.#options.onAcknowledged?.();
     }
-    if (this.#unreachable !== undefined && pending > 0) {
-      const { since, error } = this.#unreachable;
-      if (now - since >= UNREACHABLE_MS) this.#fail(error);
-    }
+    this.#lookAtNetwork(now, pending);
     this.#lookAtEnding(now, pending);
     if (!this.#needsDrain || pending > this.#highMarkBytes - DRAIN_BYTES) return;
     this.#needsDrain = false;
     this.#inbox.drained();
+  }
+
+  #lookAtNetwork(now: number, pending: number): void {
+    if (this.#unreachable === undefined) return;
+    const { since, error } = this.#unreachable;
+    if (now - since < UNREACHABLE_MS) return;
+    this.#unreachable = undefined;
+    // The peer owes nothing: its silence says nothing.
+    if (pending > 0) this.#fail(error);
   }
 
   #lookAtEnding(now: number, pending: number): void {
@@ -310,7 +319,10 @@ export class KcpConnection implements Connection {
 
   #arm(): void {
     if (this.#isOver()) return;
-    const at = earlier(this.#session.deadline, this.#endingDeadline());
+    const at = earlier(
+      earlier(this.#session.deadline, this.#endingDeadline()),
+      this.#unreachable && this.#unreachable.since + UNREACHABLE_MS,
+    );
     // A timer that is due before that looks again and is cheaper than one that moves.
     if (at === undefined || (this.#timer !== undefined && this.#timer.at <= at)) return;
     this.#timer?.timer.cancel();

@@ -22,7 +22,7 @@ export interface KcpListenLimits {
   readonly maxSessionsPerSource: number;
   /** Of those whose peers acknowledged nothing yet. @default 1024 */
   readonly maxUnproven: number;
-  /** How long a session may go without any acknowledgement. @default 10000 */
+  /** Silence after which one of those is over. @default 10000 */
   readonly unprovenMs: number;
   /** New sessions per second in the long run. @default 200 */
   readonly newPerSecond: number;
@@ -180,11 +180,8 @@ class KcpListener implements Listener {
     const { unprovenMs, idleTimeoutMs } = this.#limits;
     for (const { connection, bornAt, isProven } of this.#sessions.entries()) {
       const quietMs = now - (connection.heardAt ?? bornAt);
-      if (!isProven && now - bornAt >= unprovenMs) {
-        connection.reset(silence(connection, "acknowledged nothing", now - bornAt));
-      } else if (idleTimeoutMs > 0 && quietMs >= idleTimeoutMs) {
-        connection.reset(silence(connection, "said nothing", quietMs));
-      }
+      const limitMs = isProven ? idleTimeoutMs : unprovenMs;
+      if (limitMs > 0 && quietMs >= limitMs) connection.reset(silence(connection, quietMs));
     }
     for (const [name, until] of this.#ended) if (until <= now) this.#ended.delete(name);
     const isQuiet = this.#sessions.size === 0 && this.#ended.size === 0;
@@ -200,8 +197,8 @@ class KcpListener implements Listener {
   }
 }
 
-function silence({ info }: KcpConnection, what: string, ms: number): NetworkError {
-  const text = `${info.transport} ${info.peer}: ${what} for ${Math.round(ms)} ms`;
+function silence({ info }: KcpConnection, ms: number): NetworkError {
+  const text = `${info.transport} ${info.peer}: said nothing for ${Math.round(ms)} ms`;
   return new NetworkError("ERR_PEER_SILENT", text);
 }
 
