@@ -1,13 +1,6 @@
 import type { Duplex } from "node:stream";
-import { parseHostPattern } from "./address/host-pattern.ts";
 import { formatTarget } from "./address/target.ts";
-import type {
-  Config,
-  InboundConfig,
-  ProxyInboundConfig,
-  RouteConfig,
-  ServeConfig,
-} from "./config/config.ts";
+import type { Config, InboundConfig, ProxyInboundConfig, ServeConfig } from "./config/config.ts";
 import { inboundName, serveName } from "./config/references.ts";
 import type { SystemName } from "./config/systems.ts";
 import { describeTunnelUrl, type TunnelUrl } from "./config/tunnel-url.ts";
@@ -19,10 +12,13 @@ import { createTunnelOutbound } from "./outbound/tunnel/tunnel-outbound.ts";
 import { createUpstreamOutbound } from "./outbound/upstream/upstream-outbound.ts";
 import { proxyDialer, readProxy } from "./registry/dialers.ts";
 import { listenForward } from "./registry/forward-inbound.ts";
+import { Groups } from "./registry/groups.ts";
+import { HostLists } from "./registry/host-lists.ts";
 import { listenForTunnel } from "./registry/listeners.ts";
 import { createPolicies } from "./registry/policies.ts";
 import { createProxyInbound } from "./registry/proxy-inbound.ts";
 import { REGISTRY } from "./registry/registry.ts";
+import { createRoutes } from "./registry/routes.ts";
 import { createSecrets, type Secrets } from "./registry/secrets.ts";
 import type {
   ConnectedTunnel,
@@ -37,7 +33,7 @@ import type { Policy } from "./relay/exit-policy.ts";
 import { guardOutbound } from "./relay/guarded-outbound.ts";
 import type { StreamInfo } from "./relay/live-stream.ts";
 import { createRelay, type Relay, type StreamEvent } from "./relay/relay.ts";
-import { type Route, Router } from "./relay/router.ts";
+import { Router } from "./relay/router.ts";
 import { dialTcp } from "./transports/tcp/dial.ts";
 import { listenTcp } from "./transports/tcp/listen.ts";
 import { bindUdp } from "./transports/udp/bind.ts";
@@ -130,6 +126,8 @@ class RunningApp implements App {
   readonly #served: { readonly config: ServeConfig; readonly tunnel: ServedTunnel }[] = [];
   readonly #open: Listener[] = [];
   readonly #settle: { refused(error: TunnelError): void; stdio(error?: TunnelError): void };
+  readonly #lists: HostLists;
+  #groups: Groups | undefined;
   #relay: Relay | undefined;
   #closing: Promise<void> | undefined;
 
@@ -139,6 +137,7 @@ class RunningApp implements App {
     this.#runtime = options.runtime ?? systemRuntime();
     this.#logger = options.logger ?? silentLogger;
     this.#secrets = createSecrets(this.#runtime.clock, options.env ?? process.env);
+    this.#lists = new HostLists({ runtime: this.#runtime, logger: this.#logger });
     const refused = Promise.withResolvers<TunnelError>();
     const stdio = Promise.withResolvers<TunnelError | undefined>();
     this.refused = refused.promise;
@@ -158,13 +157,15 @@ class RunningApp implements App {
       this.#outbounds.set(name, guardOutbound(outbound, policy.guard, this.#logger));
     }
     for (const name of Object.keys(this.#config.connect)) await this.#addTunnel(name, policy.guard);
+    this.#addGroups();
     for (const serve of this.#config.serve) await this.#addServed(serve, policy.guard);
-    this.#relay = this.#makeRelay();
+    this.#relay = await this.#makeRelay();
     for (const { config, tunnel } of this.#served) await this.#listenForPeers(config, tunnel);
     for (const inbound of this.#config.inbounds) await this.#addInbound(inbound);
     for (const name of Object.keys(this.#config.provide)) await this.#provide(name);
     for (const { tunnel } of this.#tunnels.values()) tunnel.start();
     for (const { tunnel } of this.#provided.values()) tunnel.start();
+    this.#groups?.start();
   }
 
   tunnels(): readonly TunnelStatus[] {
@@ -199,6 +200,8 @@ class RunningApp implements App {
   async #close(graceMs: number): Promise<void> {
     await Promise.all(this.#open.map((listener) => listener.close()));
     await this.#relay?.close(graceMs);
+    this.#lists.close();
+    this.#groups?.close();
     await Promise.all(this.#served.map(({ tunnel }) => tunnel.close(0)));
     const dialled = [...this.#tunnels.values(), ...this.#provided.values()];
     await Promise.all(dialled.map(({ tunnel }) => tunnel.close(0)));
@@ -214,6 +217,16 @@ class RunningApp implements App {
     this.#tunnels.set(name, { url: describeTunnelUrl(url), tunnel });
     const outbound = createTunnelOutbound(name, tunnel);
     this.#outbounds.set(name, guardOutbound(outbound, guard, this.#logger));
+  }
+
+  #addGroups(): void {
+    this.#groups = new Groups(this.#config.groups, {
+      runtime: this.#runtime,
+      logger: this.#logger,
+      tunnels: this.#tunnels,
+      outbounds: this.#outbounds,
+    });
+    for (const outbound of this.#groups.outbounds) this.#outbounds.set(outbound.name, outbound);
   }
 
   async #provide(name: string): Promise<void> {
@@ -239,16 +252,21 @@ class RunningApp implements App {
       });
     }
     return {
-      onStatus: (state) => this.#options.onTunnel?.({ name, url: described, ...state }),
-      onRefused: (error) => this.#settle.refused(error),
+      onStatus: (state) => {
+        this.#groups?.changed();
+        this.#options.onTunnel?.({ name, url: described, ...state });
+      },
+      onRefused: (error) => {
+        if (this.#groups?.goesOnWithout(name) !== true) this.#settle.refused(error);
+      },
     };
   }
 
-  #makeRelay(): Relay {
+  async #makeRelay(): Promise<Relay> {
     const [firstTunnel] = this.#tunnels.keys();
     const { serve, provide } = this.#config;
     const serveNames = [...serve.map(serveName), ...Object.keys(provide)];
-    const routes = this.#config.routes.map(toRoute);
+    const routes = await createRoutes(this.#config.routes, this.#lists);
     // What peers ask for leaves here, unless a route says otherwise.
     if (serveNames.length > 0) routes.push({ inbounds: serveNames, via: "direct" });
     return createRelay({
@@ -369,13 +387,4 @@ function systemFor(name: SystemName): TunnelSystem {
   const system = REGISTRY[name];
   if (system === undefined) throw new ConfigError(`${name} is not in this version yet`);
   return system;
-}
-
-function toRoute({ domain, cidr, port, inbound, user, via }: RouteConfig): Route {
-  const blocks = cidr?.map((block) => parseHostPattern(block.toString()));
-  const targets =
-    domain === undefined && blocks === undefined
-      ? undefined
-      : [...(domain ?? []), ...(blocks ?? [])];
-  return { targets, ports: port, inbounds: inbound, users: user, via };
 }

@@ -1,8 +1,10 @@
 import type { Cidr } from "../address/cidr.ts";
 import type { HostPattern, PortRange } from "../address/host-pattern.ts";
+import type { HostRegexp } from "../address/host-regexp.ts";
 import type { Target } from "../address/target.ts";
 import type { Credential } from "./credential.ts";
 import type { Milliseconds } from "./duration.ts";
+import type { ListSource } from "./list-file.ts";
 import type { ForwardAddress, ListenAddress } from "./listen-address.ts";
 import type { ProxyUrl } from "./proxy-url.ts";
 import type { TunnelUrl } from "./tunnel-url.ts";
@@ -12,6 +14,7 @@ export interface Config {
   readonly serve: readonly ServeConfig[];
   readonly connect: Readonly<Record<string, ConnectConfig>>;
   readonly provide: Readonly<Record<string, ProvideConfig>>;
+  readonly groups: Readonly<Record<string, GroupConfig>>;
   readonly inbounds: readonly InboundConfig[];
   readonly outbounds: Readonly<Record<string, ProxyUrl>>;
   readonly routes: readonly RouteConfig[];
@@ -79,6 +82,27 @@ export interface ConnectConfig {
   readonly wait: Milliseconds;
 }
 
+/** Several tunnels to the same places, as one way out. */
+export interface GroupConfig {
+  /** Names under `connect`, in the order of preference. */
+  readonly tunnels: readonly string[];
+  readonly policy: "round-robin" | "least-streams" | "failover";
+  readonly check: CheckConfig;
+  /** How long a new connection waits while no member is healthy. */
+  readonly wait: Milliseconds;
+}
+
+/** How members of a group are checked. */
+export interface CheckConfig {
+  readonly every: Milliseconds;
+  readonly timeout: Milliseconds;
+  /** Passed checks in a row that bring a member up again, and failed ones that take it down. */
+  readonly up: number;
+  readonly down: number;
+  /** What a check opens; without it the tunnel speaks for itself. */
+  readonly target?: Target | undefined;
+}
+
 /** Dials a tunnel to lend our network to the far side. */
 export interface ProvideConfig {
   readonly url: TunnelUrl;
@@ -105,6 +129,8 @@ export interface ProxyInboundConfig {
   /** Who may use it; nobody named: everybody. */
   readonly users: Readonly<Record<string, Credential>>;
   readonly via?: string | undefined;
+  /** Serves a PAC file for browsers: on the usual paths, or on this one. */
+  readonly pac?: boolean | string | undefined;
 }
 
 /** One local port, socket or standard input joined to one target; for datagrams always a port. */
@@ -117,12 +143,15 @@ export interface ForwardInboundConfig {
 }
 
 /**
- * One rule: every condition that is there must hold, one of its values is enough; `domain` and
- * `cidr` are one condition, since a target is either a name or an address.
+ * One rule: every condition that is there must hold, one of its values is enough; `domain`, `cidr`,
+ * `regexp` and `list` are one condition: which host it is.
  */
 export interface RouteConfig {
   readonly domain?: readonly HostPattern[] | undefined;
   readonly cidr?: readonly Cidr[] | undefined;
+  /** Compared with the whole host, name or address. */
+  readonly regexp?: readonly HostRegexp[] | undefined;
+  readonly list?: readonly ListSource[] | undefined;
   /** `undefined` inside: every port. */
   readonly port?: readonly PortRange[] | undefined;
   readonly inbound?: readonly string[] | undefined;

@@ -1,10 +1,11 @@
 import type { z } from "zod";
 import { ConfigError } from "../errors.ts";
-import type { Config, ConfigInput } from "./config.ts";
+import type { Config, ConfigInput, GroupConfig } from "./config.ts";
 import { type JsonSchema, keysAt, toJsonSchema } from "./json-schema.ts";
 import { formatProblem, type PathPart, type Problem, toProblems } from "./problem.ts";
 import { checkReferences } from "./references.ts";
 import { configSchema, connectSchema, serveSchema } from "./schema.ts";
+import { groupSchema } from "./schema-groups.ts";
 import { inboundSchema } from "./schema-inbounds.ts";
 import { routeSchema } from "./schema-routes.ts";
 import type { TunnelUrl } from "./tunnel-url.ts";
@@ -54,12 +55,19 @@ function readableParts(input: unknown): Parameters<typeof checkReferences>[0] {
     const url = readable(connectSchema, entry)?.url;
     if (url !== undefined) connectUrls.set(name, url);
   }
+  const groups = new Map<string, GroupConfig>();
+  for (const [name, entry] of Object.entries(sectionOf(input, "groups"))) {
+    const group = readable(groupSchema, entry);
+    if (group !== undefined) groups.set(name, group);
+  }
   return {
     serve: listOf(input, "serve").map((entry) => readable(serveSchema, entry)),
     inbounds: listOf(input, "inbounds").map((entry) => readable(inboundSchema, entry)),
     routes: listOf(input, "routes").map((entry) => readable(routeSchema, entry)),
     connect: Object.keys(connect),
     connectUrls,
+    groupNames: Object.keys(sectionOf(input, "groups")),
+    groups,
     outbounds: Object.keys(sectionOf(input, "outbounds")),
     providers: listOf(input, "serve").flatMap((entry) =>
       Object.keys(sectionOf(entry, "providers")),

@@ -127,5 +127,6 @@ const TYPE_NAMES: ReadonlyMap<string, string> = new Map([
   ["array", "a list"],
   ["boolean", "true or false"],
   ["number", "a number"],
+  ["int", "a whole number"],
   ["text or a number", "text"],
 ]);

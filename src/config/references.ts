@@ -2,6 +2,7 @@ import {
   BUILT_IN_OUTBOUNDS,
   type Config,
   defaultName,
+  type GroupConfig,
   type InboundConfig,
   type ServeConfig,
 } from "./config.ts";
@@ -9,6 +10,7 @@ import { parseClientId } from "./client-id.ts";
 import type { Credential } from "./credential.ts";
 import { formatListenAddress, isSameListener, type ListenAddress } from "./listen-address.ts";
 import { checkFixedTargets, wrongFixedTarget } from "./fixed-targets.ts";
+import { checkGroups } from "./group-references.ts";
 import { hasHealthPort } from "./health-port.ts";
 import { didYouMean } from "./nearest.ts";
 import { formatPath, type PathPart, type Problem } from "./problem.ts";
@@ -25,6 +27,8 @@ export interface PartialConfig {
   /** Names, whether or not their entries could be read. */
   readonly connect: readonly string[];
   readonly connectUrls: ReadonlyMap<string, TunnelUrl>;
+  readonly groupNames: readonly string[];
+  readonly groups: ReadonlyMap<string, GroupConfig>;
   readonly outbounds: readonly string[];
   /** Under every entry of `serve`. */
   readonly providers: readonly string[];
@@ -35,6 +39,7 @@ export function checkReferences(config: PartialConfig): Problem[] {
   return [
     ...checkOutboundNames(config),
     ...checkVias(config),
+    ...checkGroups(config.groups, config.connect),
     ...checkInboundNames(config),
     ...checkListeners(config),
     ...checkFixedTargets(config),
@@ -57,11 +62,12 @@ export function serveName({ name, url }: ServeConfig): string {
   return name ?? defaultName(`${system}+${transport}`, formatHostPort(host, port));
 }
 
-function checkOutboundNames({ connect, outbounds, serve }: PartialConfig): Problem[] {
+function checkOutboundNames({ connect, groupNames, outbounds, serve }: PartialConfig): Problem[] {
   const problems: Problem[] = [];
   const seen = new Set<string>(BUILT_IN_OUTBOUNDS);
   for (const [section, names] of [
     [["connect"], connect],
+    [["groups"], groupNames],
     [["outbounds"], outbounds],
     ...serve.map((entry, at) => [["serve", at, "providers"], providerNames(entry)] as const),
   ] as const) {
@@ -78,13 +84,13 @@ function checkOutboundNames({ connect, outbounds, serve }: PartialConfig): Probl
 }
 
 function checkVias(config: PartialConfig): Problem[] {
-  const { connect, outbounds, providers, serve, inbounds, routes } = config;
+  const { connect, groupNames, outbounds, providers, serve, inbounds, routes } = config;
   const autonomous = serve.flatMap((entry) =>
     Object.entries(entry?.providers ?? {}).flatMap(([name, { autonomy }]) =>
       autonomy ? [name] : [],
     ),
   );
-  const known = [...BUILT_IN_OUTBOUNDS, ...connect, ...outbounds];
+  const known = [...BUILT_IN_OUTBOUNDS, ...connect, ...groupNames, ...outbounds];
   known.push(...providers.filter((name) => !autonomous.includes(name)));
   const vias: (readonly [readonly PathPart[], string | undefined])[] = [
     ...inbounds.map((inbound, index) => [["inbounds", index, "via"], inbound?.via] as const),

@@ -1,4 +1,6 @@
 import { z } from "zod";
+import { ConfigError } from "../errors.ts";
+import { textCodec } from "./codec.ts";
 import type { InboundConfig } from "./config.ts";
 import {
   credential,
@@ -9,6 +11,10 @@ import {
   userName,
   via,
 } from "./schema-words.ts";
+
+const pacPath = textCodec<string>(parsePacPath, String, {
+  description: "A path of its own, with its slash.",
+});
 
 /** One entry of `inbounds`, in the shape of the file. */
 const inboundInput = z.strictObject({
@@ -28,6 +34,10 @@ const inboundInput = z.strictObject({
     .optional()
     .meta({ description: "User names and passwords of `socks` and `http`. Default: no login." }),
   via: via.optional(),
+  pac: z.union([z.boolean(), pacPath]).optional().meta({
+    description:
+      "Serves a PAC file, which tells browsers to use this proxy, to `GET /proxy.pac` and `GET /pac`, or to the path that stands here. Nobody has to log in for it.",
+  }),
 });
 
 /** One entry of `inbounds`. */
@@ -36,7 +46,8 @@ export const inboundSchema: z.ZodType<InboundConfig> = z.codec(
   z.custom<InboundConfig>(),
   {
     decode: (input, context): InboundConfig => {
-      const { socks, http, forward, to, users, ...rest } = input;
+      const { socks, http, forward, to, users, pac, ...others } = input;
+      const rest = { ...others, ...(pac !== undefined && pac !== false && { pac }) };
       const fail = (message: string, path: string[] = []): never => {
         context.issues.push({ code: "custom", message, input, path });
         return z.NEVER;
@@ -51,14 +62,19 @@ export const inboundSchema: z.ZodType<InboundConfig> = z.codec(
       }
       if (forward !== undefined) {
         if (users !== undefined) return fail("a forward has no login", ["users"]);
+        if (pac !== undefined) return fail("a forward is no proxy", ["pac"]);
         if (to === undefined) return fail("a forward wants the key to: host:port");
         if (to.network === "udp" && (forward === "stdio" || "path" in forward)) {
           return fail("datagrams come in through a port: write port or host:port", ["forward"]);
         }
-        return { kind: "forward", listen: forward, to, ...rest };
+        return { kind: "forward", listen: forward, to, ...others };
       }
       if (to !== undefined)
         return fail("belongs to forward; a proxy is told by its client", ["to"]);
+      const at = socks ?? http;
+      if (pac !== undefined && pac !== false && at !== undefined && "path" in at) {
+        return fail("a browser cannot be told a path: the proxy wants a port", ["pac"]);
+      }
       if (socks !== undefined) return { kind: "socks", listen: socks, users: users ?? {}, ...rest };
       if (http !== undefined) return { kind: "http", listen: http, users: users ?? {}, ...rest };
       return z.NEVER;
@@ -76,3 +92,8 @@ export const inboundSchema: z.ZodType<InboundConfig> = z.codec(
 );
 
 const INBOUND_KINDS = ["socks", "http", "forward"] as const;
+
+function parsePacPath(text: string): string {
+  if (/^\/[!-"$->@-~]*$/.test(text)) return text;
+  throw new ConfigError(`"${text}" is no path: write true, or a path like /proxy.pac`);
+}

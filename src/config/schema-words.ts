@@ -141,7 +141,8 @@ export const inboundName: z.ZodString = z.string().min(1).max(64).meta({
 
 /** A way out by name. */
 export const via: z.ZodString = name.meta({
-  description: "Way out: a name under `connect`, `outbounds` or `providers`, `direct`, or `block`.",
+  description:
+    "Way out: a name under `connect`, `groups`, `outbounds` or `providers`, `direct`, or `block`.",
 });
 
 /** A login name. */

@@ -16,6 +16,7 @@ import type {
 } from "./config.ts";
 import type { Milliseconds } from "./duration.ts";
 import { formatProxyUrl, parseProxyUrl } from "./proxy-url.ts";
+import { groupSchema } from "./schema-groups.ts";
 import { inboundSchema } from "./schema-inbounds.ts";
 import { routeSchema } from "./schema-routes.ts";
 import {
@@ -157,6 +158,10 @@ export const configSchema: z.ZodType<Config> = z
       .record(name, provideSchema)
       .default({})
       .meta({ description: "Tunnels we dial to lend our network to the far side, by name." }),
+    groups: z
+      .record(name, groupSchema)
+      .default({})
+      .meta({ description: "Several tunnels to the same places as one way out, by name." }),
     inbounds: z
       .array(inboundSchema)
       .default([])

@@ -35,6 +35,13 @@ export interface TunnelState {
 export interface ConnectedTunnel extends StreamOpener {
   start(): void;
   status(): TunnelState;
+  /**
+   * Proves that the far side is there, without asking it for a target; for systems that have a way
+   * to do so, and whose status does not tell.
+   *
+   * @throws TunnelError saying why not
+   */
+  probe?(options: { readonly signal: AbortSignal }): Promise<void>;
   close(graceMs: number): Promise<void>;
 }
 

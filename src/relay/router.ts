@@ -1,7 +1,13 @@
-import type { HostPattern, PortRange } from "../address/host-pattern.ts";
+import type { PortRange } from "../address/host-pattern.ts";
 import type { Target } from "../address/target.ts";
 import { ConfigError, NetworkError } from "../errors.ts";
 import type { Metadata, Outbound } from "../tunnel/request.ts";
+
+/** Something that knows which targets it means: a pattern, an expression, a list. */
+export interface TargetMatcher {
+  /** Names are not resolved for it. */
+  matchesTarget(target: Target): boolean;
+}
 
 /**
  * One rule: when everything it names matches, targets go out through `via`. Of the values of one
@@ -9,10 +15,11 @@ import type { Metadata, Outbound } from "../tunnel/request.ts";
  */
 export interface Route {
   /**
-   * Domains, addresses and blocks, each with ports if it wants. Names are not resolved here: a
-   * block matches targets that were asked for as IP literals only, and a domain names only.
+   * Domains, addresses and blocks, each with ports if it wants; expressions; lists. Names are not
+   * resolved here: a block matches targets that were asked for as IP literals only, and a domain
+   * names only.
    */
-  readonly targets?: readonly HostPattern[] | undefined;
+  readonly targets?: readonly TargetMatcher[] | undefined;
   readonly ports?: readonly PortRange[] | undefined;
   readonly network?: Target["network"] | undefined;
   readonly inbounds?: readonly string[] | undefined;
