@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { didYouMean } from "../config/nearest.ts";
+import { IMPORTERS } from "./importers.ts";
 import { UsageError } from "./usage-error.ts";
 
 /**
@@ -70,6 +71,7 @@ _sluice() {
     --log-level) COMPREPLY=($(compgen -W "debug info warn error" -- "$word")); return ;;
     completion) COMPREPLY=($(compgen -W "bash zsh fish" -- "$word")); return ;;
     print-config) COMPREPLY=($(compgen -W "${names}" -- "$word")); return ;;
+    import) COMPREPLY=($(compgen -W "${IMPORT_KINDS}" -- "$word")); return ;;
   esac
   case "$command" in
     "") COMPREPLY=($(compgen -W "${names} --help --version" -- "$word")) ;;
@@ -89,7 +91,8 @@ function zsh(commands: readonly CommandWords[]): string {
       const names = short === undefined ? `'*${long}` : `'*'{${short},${long}}'`;
       return `      ${names}[${text}]${value}'`;
     });
-    const rest = takesFiles ? ["      '*:file:_files'"] : [];
+    const kinds = name === "import" ? [`      '2:kind:(${IMPORT_KINDS})'`] : [];
+    const rest = takesFiles ? [...kinds, "      '*:file:_files'"] : [];
     return `    ${name}) _arguments \\\n${[...specs, ...rest].join(" \\\n")} ;;`;
   });
   return `#compdef sluice
@@ -125,6 +128,7 @@ function fish(commands: readonly CommandWords[]): string {
 complete -c sluice -f
 ${lines.join("\n")}
 complete -c sluice -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'
+complete -c sluice -n '__fish_seen_subcommand_from import' -a '${IMPORT_KINDS}'
 `;
 }
 
@@ -138,7 +142,9 @@ function escapeFish(text: string): string {
   return text.replaceAll(/['\\]/g, "\\$&");
 }
 
-const FILE_COMMANDS: ReadonlySet<string> = new Set(["run", "check", "print-config"]);
+const IMPORT_KINDS = [...IMPORTERS.keys()].join(" ");
+
+const FILE_COMMANDS: ReadonlySet<string> = new Set(["run", "check", "print-config", "import"]);
 
 /** What zsh offers as the value of an option. */
 const VALUES: ReadonlyMap<string, string> = new Map([

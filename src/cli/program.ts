@@ -2,7 +2,9 @@ import { Command, CommanderError, Option } from "commander";
 import type { GlobalFlags } from "../config/load.ts";
 import { didYouMean } from "../config/nearest.ts";
 import type { ConnectFlags, ProvideFlags, ServeFlags } from "./inputs.ts";
+import { IMPORTERS } from "./importers.ts";
 import type { CliIo } from "./io.ts";
+import type { ImportFlags } from "./run-import.ts";
 
 /** What the commands do; the program only reads the command line. */
 export interface Actions {
@@ -25,6 +27,7 @@ export interface Actions {
   run(file: string | undefined, flags: TableFlags, globals: GlobalFlags): Promise<void>;
   check(files: readonly string[]): Promise<void>;
   printConfig(command: readonly string[], globals: GlobalFlags): Promise<void>;
+  import(kind: string, inputs: readonly string[], flags: ImportFlags): Promise<void>;
   completion(shell: string, program: Command): Promise<void>;
 }
 
@@ -168,6 +171,26 @@ export function buildProgram(actions: Actions, io: CliIo, version: string): Comm
     "sluice print-config run sluice.yaml",
   ]);
 
+  const importer = program
+    .command("import")
+    .argument("<KIND>", [...IMPORTERS.keys()].join(", "))
+    .argument("<INPUT...>", "a file, -: stdin; for vproxy-server the words of its command line")
+    .usage("KIND INPUT... [OPTIONS]")
+    .summary("convert another program's configuration")
+    .description(
+      "Prints the YAML another program's configuration comes down to, and on standard\nerror everything that is not the same, with the reason and what to do.",
+    )
+    .option("--inline-secrets", "write passwords out, instead of references to them")
+    .option("--whole-labels", "vproxy: suffix ab.com matches x.ab.com, but not xab.com")
+    .action((kind: string, inputs: string[], flags: ImportFlags) =>
+      actions.import(kind, inputs, flags),
+    );
+  examples(importer, [
+    "sluice import vproxy agent.conf > sluice.yaml && sluice check sluice.yaml",
+    "sluice import vproxy - --inline-secrets < ~/.vproxy/vpws-agent.conf",
+    "sluice import vproxy-server -- listen 18686 auth alice:secret kcp",
+  ]);
+
   const completion = program
     .command("completion")
     .argument("<SHELL>", "bash, zsh or fish")
@@ -207,6 +230,7 @@ function addDoors(command: Command): void {
     )
     .addOption(listOption("-H, --http <PORT>", "HTTP proxy alone on [bind:]port"))
     .addOption(listOption("--user <NAME:PASSWORD>", "login for -D and -H; or NAME:env:VARIABLE"))
+    .option("--pac", "-D and -H serve /proxy.pac for browsers")
     .addOption(jsonOption());
 }
 

@@ -35,6 +35,7 @@ const COMMANDS = [
   "run",
   "check",
   "print-config",
+  "import",
   "completion",
 ];
 
@@ -146,6 +147,13 @@ describe("mistakes on the command line", () => {
     ["run /nope.yaml", 1, /\/nope.yaml: there is no such file/],
     ["check /nope.yaml", 1, /\/nope.yaml: there is no such file/],
     ["print-config conect", 2, /"conect" is no file and not one of .*did you mean "connect"/],
+    ["import vprox a.conf", 2, /"vprox" is not one of vproxy, vproxy-server .*mean "vproxy"/],
+    ["import vproxy", 2, /missing required argument 'INPUT'/],
+    ["import vproxy a b", 2, /import vproxy: wants one file, and got 2/],
+    ["import vproxy /nope.conf", 2, /\/nope.conf: there is no such file/],
+    ["import vproxy-server -- listen x auth a:hunter2", 2, /listen: "x" is no port/],
+    ["import vproxy-server -- listen 1 auth a:hunter2:b", 2, /auth: pair 1 is no user:password/],
+    ["import vproxy-server -- auth a:b hunter2", 2, /the word after auth is none of listen/],
     ["completion bsh", 2, /shell "bsh" is not one of bash, zsh, fish \(did you mean "bash"\?\)/],
   ];
   for (const [line, code, expected] of table) {
@@ -291,6 +299,8 @@ _sluice; printf '%s\\n' "\${COMPREPLY[@]}"`;
     assert.deepEqual(await complete(["sluice", "completion", ""]), ["bash", "zsh", "fish"]);
     assert.deepEqual(await complete(["sluice", "run", "package.j"]), ["package.json"]);
     assert.deepEqual(await complete(["sluice", "print-config", "con"]), ["connect"]);
+    assert.deepEqual(await complete(["sluice", "import", "vproxy-"]), ["vproxy-server"]);
+    assert.deepEqual(await complete(["sluice", "import", "vproxy", "package.j"]), ["package.json"]);
   });
 
   for (const [shell, check] of [

@@ -10,7 +10,6 @@ import {
   readConfigFile,
   readConfigText,
 } from "../config/load.ts";
-import { printConfig } from "../config/print.ts";
 import { ConfigError, type ErrorCode, TunnelError } from "../errors.ts";
 import { completionScript } from "./completion.ts";
 import { startDemoTarget } from "./demo-target.ts";
@@ -19,7 +18,9 @@ import { connectInput, provideInput, serveInput, upInput } from "./inputs.ts";
 import { type CliIo, ExitCode } from "./io.ts";
 import { type Actions, buildProgram, type TableFlags } from "./program.ts";
 import { printError } from "./print-error.ts";
+import { runImport } from "./run-import.ts";
 import { UsageError } from "./usage-error.ts";
+import { writeConfig } from "./write-config.ts";
 
 /** Runs one command line. @returns what the process should exit with */
 export async function runCli(argv: readonly string[], io: CliIo): Promise<ExitCode> {
@@ -32,8 +33,11 @@ export async function runCli(argv: readonly string[], io: CliIo): Promise<ExitCo
   const checker: Actions["check"] = async (files) => {
     code = await checkFiles(files, io);
   };
+  const importer: Actions["import"] = async (kind, inputs, flags) => {
+    code = await runImport(kind, inputs, flags, io);
+  };
   try {
-    const actions = { ...commands(io, starter), check: checker };
+    const actions = { ...commands(io, starter), check: checker, import: importer };
     await parse(argv, actions, io);
     return code;
   } catch (thrown) {
@@ -88,6 +92,7 @@ function commands(io: CliIo, sink: Sink): Actions {
     run: async (file, flags, globals) =>
       act(await readConfigFile(file ?? defaultFile(io), io.stdin), flags, globals),
     check: () => Promise.resolve(),
+    import: () => Promise.resolve(),
     printConfig: async (words, globals) => {
       const { argv } = impliedRun(words);
       await parse([...argv, ...globalArguments(globals)], commands(io, printer(io)), io);
@@ -101,15 +106,7 @@ function commands(io: CliIo, sink: Sink): Actions {
 
 /** Prints instead of running. */
 function printer(io: CliIo): Sink {
-  return (config) => {
-    const { yaml, secrets } = printConfig(config);
-    io.stdout.write(yaml);
-    if (secrets.length > 0) {
-      const text = `sluice: warning: secrets are written out: ${secrets.join(", ")}\n`;
-      io.stderr.write(`${text}hint: keep it private, or give env:NAME, file:PATH or cmd:COMMAND\n`);
-    }
-    return Promise.resolve();
-  };
+  return (config) => Promise.resolve(writeConfig(config, io));
 }
 
 /** A command line without a command is one of `run`: a file, or nothing. */

@@ -30,6 +30,10 @@ export interface ImportOptions {
   readonly name: string;
   /** Writes passwords into the configuration instead of references to them. */
   readonly inlineSecrets: boolean;
+  /** vproxy: lets suffixes of names begin where labels do, unlike the original. */
+  readonly wholeLabels: boolean;
+  /** What `~` in a path stands for. */
+  readonly home: string | undefined;
 }
 
 /** `name:line:column: kind: text`, and what to do instead below it. */
