@@ -11,23 +11,26 @@ export interface DoorFlags {
   readonly forward?: readonly string[];
   readonly http?: readonly string[];
   readonly user?: readonly string[];
+  readonly pac?: boolean;
 }
 
-/** What `-D`, `-H`, `-L` and `--user` stand for: the section `inbounds`. */
+/** What `-D`, `-H`, `-L`, `--user` and `--pac` stand for: the section `inbounds`. */
 export function toInbounds({
   dynamic = [],
   http = [],
   forward = [],
   user = [],
+  pac = false,
 }: DoorFlags): ConfigInput[] {
   const users = toUsers(user);
-  const login = user.length === 0 ? {} : { users };
-  if (user.length > 0 && dynamic.length + http.length === 0) {
-    throw new UsageError("--user wants a -D or -H that asks for it");
+  const proxy = { ...(user.length > 0 && { users }), ...(pac && { pac }) };
+  if (dynamic.length + http.length === 0) {
+    if (user.length > 0) throw new UsageError("--user wants a -D or -H that asks for it");
+    if (pac) throw new UsageError("--pac wants a -D or -H that serves it");
   }
   return [
-    ...dynamic.map((text) => ({ socks: checkedListen("-D", text), ...login })),
-    ...http.map((text) => ({ http: checkedListen("-H", text), ...login })),
+    ...dynamic.map((text) => ({ socks: checkedListen("-D", text), ...proxy })),
+    ...http.map((text) => ({ http: checkedListen("-H", text), ...proxy })),
     ...forward.map((text) => parseArgument(`-L ${text}`, () => parseForward(text))),
   ];
 }

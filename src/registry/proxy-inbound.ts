@@ -1,5 +1,6 @@
 import type { ProxyInboundConfig } from "../config/config.ts";
 import { createHttpInbound } from "../inbound/http/inbound.ts";
+import { PAC_PATHS, type PacOptions } from "../inbound/http/pac.ts";
 import { createMixedInbound } from "../inbound/mixed/inbound.ts";
 import { createSocks4Inbound } from "../inbound/socks4/inbound.ts";
 import { createSocks5Inbound } from "../inbound/socks5/inbound.ts";
@@ -16,7 +17,7 @@ import type { Secrets } from "./secrets.ts";
  * @throws ConfigError when a password cannot be had
  */
 export async function createProxyInbound(
-  { kind, users, via }: ProxyInboundConfig,
+  { kind, users, via, pac = false }: ProxyInboundConfig,
   options: InboundOptions,
   secrets: Secrets,
 ): Promise<OnConnection> {
@@ -34,7 +35,9 @@ export async function createProxyInbound(
     onPacketRequest: options.onPacketRequest && packetsWithVia(options.onPacketRequest, via),
     logins,
   };
-  const http = createHttpInbound(common);
+  const paths = pac === true ? PAC_PATHS : pac === false ? [] : [pac];
+  const pacOptions: PacOptions = { paths, hasSocks: kind === "socks" };
+  const http = createHttpInbound({ ...common, pac: pac === false ? undefined : pacOptions });
   if (kind === "http") return http;
   const handlers = {
     socks5: createSocks5Inbound(common),

@@ -2,10 +2,12 @@ import { STATUS_CODES } from "node:http";
 import type { TunnelError } from "../../errors.ts";
 import { STATUS_OF } from "./status-of.ts";
 
-/** A response of the proxy itself, in plain text. */
+/** A response of the proxy itself. */
 export interface Answer {
   readonly status: number;
   readonly text: string;
+  /** @default plain text */
+  readonly contentType?: string | undefined;
   readonly headers?: readonly (readonly [name: string, value: string])[] | undefined;
 }
 
@@ -41,10 +43,14 @@ export function badRequestAnswer(reason: string, hint: string, status = 400): An
 }
 
 /** The fields every answer has, behind its own. */
-export function answerHeaders({ text, headers = [] }: Answer): string[] {
+export function answerHeaders({
+  text,
+  headers = [],
+  contentType = "text/plain; charset=utf-8",
+}: Answer): string[] {
   return [
     ...headers,
-    ["Content-Type", "text/plain; charset=utf-8"],
+    ["Content-Type", contentType],
     ["Content-Length", `${Buffer.byteLength(text)}`],
     ["Cache-Control", "no-store"],
   ].flat();

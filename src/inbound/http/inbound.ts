@@ -19,6 +19,7 @@ import { parseBasicAuth } from "./basic-auth.ts";
 import { answerWith, exchange, MAX_HEAD_BYTES } from "./exchange.ts";
 import { type AbsoluteTarget, parseAbsoluteTarget, parseAuthority } from "./headers.ts";
 import { HttpClient } from "./http-client.ts";
+import { type PacOptions, pacAnswer } from "./pac.ts";
 import { asksForWebSocket, upgrade } from "./upgrade.ts";
 
 /** Options of an HTTP proxy. `handshakeTimeoutMs` bounds the head of every request. */
@@ -27,6 +28,8 @@ export interface HttpInboundOptions extends HandshakeInboundOptions {
   readonly idleTimeoutMs?: number | undefined;
   /** Between two pieces of a request's body, ms. @default 300000 */
   readonly bodyTimeoutMs?: number | undefined;
+  /** Served to whoever asks, without a login. @default none */
+  readonly pac?: PacOptions | undefined;
 }
 
 /** Serves an HTTP/1.1 proxy: CONNECT, and requests in absolute form. */
@@ -92,6 +95,12 @@ class HttpInbound {
     const client = this.#clients.get(request.socket);
     if (client === undefined || !client.begin(request)) return;
     response.once("close", () => client.end(request));
+    const { pac } = this.#options;
+    const file = pac && pacAnswer(request, pac, client.info.local);
+    if (file !== undefined) {
+      answerWith(request, response, file);
+      return;
+    }
     const target = parseAbsoluteTarget(request.url ?? "", request.method);
     const refusal = target === undefined ? notAbsolute(request) : undefined;
     const { user, denial } = this.#authenticate(request, client);
