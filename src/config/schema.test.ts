@@ -11,6 +11,7 @@ describe("the configuration schema", () => {
       serve: [],
       connect: {},
       provide: {},
+      groups: {},
       inbounds: [],
       outbounds: {},
       routes: [],
@@ -131,7 +132,7 @@ describe("the configuration schema", () => {
     assert.deepEqual(wrong("vproxy+tcp://:1", "vproxy+kcp://:1?health=off"), []);
     const both = ["vproxy+kcp://:1?health=off", "vproxy+kcp+tls://:1?health=off&cert=c&key=k"];
     assert.deepEqual(wrong(...both), ["0.0.0.0:1 is taken by serve[0].url"]);
-    assert.deepEqual(wrong("vproxy+tcp://:1?redirect=80", "vproxy+tcp://:80"), [
+    assert.deepEqual(wrong("vproxy+tls://:1?redirect=80&cert=c&key=k", "vproxy+tcp://:80"), [
       "0.0.0.0:80 is taken by serve[0].url",
     ]);
   });

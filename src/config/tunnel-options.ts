@@ -317,11 +317,13 @@ export const OPTIONS: Readonly<Record<OptionName, OptionDefinition>> = {
     summary: "send browsers that come to this port on to https; default: none",
     systems: ["vproxy"],
     roles: ["serve"],
+    needs: "TLS",
   }),
   domain: option("domain", hostName, {
     summary: "the only name TLS clients may ask for, and where redirects lead; default: any",
     systems: ["vproxy"],
     roles: ["serve"],
+    needs: "TLS",
   }),
   target: option("target", hostPort, {
     summary: "where every stream leads; required",

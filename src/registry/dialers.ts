@@ -7,12 +7,12 @@ import type { Proxy } from "../outbound/upstream/proxy.ts";
 import { dialTcp } from "../transports/tcp/dial.ts";
 import { DEFAULT_KEEPALIVE_MS, type TcpSocketOptions } from "../transports/tcp/tcp-connection.ts";
 import { dialTls } from "../transports/tls/dial.ts";
-import type { TlsClientOptions } from "../transports/tls/tls-options.ts";
 import { dialWs, type WsDialOptions } from "../transports/ws/dial.ts";
 import type { Connection, Dialer } from "../tunnel/connection.ts";
 import { toDuplex } from "../tunnel/duplex.ts";
 import type { Runtime } from "../tunnel/runtime.ts";
 import { type Secrets, whose } from "./secrets.ts";
+import { readClientTls } from "./tls-settings.ts";
 
 /** How a system uses its WebSockets. */
 export type WebSocketSettings = Partial<
@@ -31,14 +31,7 @@ export async function createDialer(
   websocket: WebSocketSettings = {},
 ): Promise<Dialer> {
   const { transport, host, port, path, options } = url;
-  const settings: TlsClientOptions = {
-    serverName: options.sni,
-    ca: await secrets.pem(options.ca, whose("ca", url)),
-    cert: await secrets.pem(options.cert, whose("cert", url)),
-    key: await secrets.pem(options.key, whose("key", url)),
-    pins: options.pin,
-    insecure: options.insecure,
-  };
+  const settings = await readClientTls(url, secrets);
   const headers = await readHeaders(url, secrets);
   const { proxy: proxyUrl, keepalive: keepaliveMs = DEFAULT_KEEPALIVE_MS } = options;
   const proxy = proxyUrl && (await readProxy(proxyUrl, secrets));

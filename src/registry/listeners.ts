@@ -1,15 +1,20 @@
 import { X509Certificate } from "node:crypto";
+import { formatHostPort } from "../address/target.ts";
 import type { ServeConfig } from "../config/config.ts";
 import { ConfigError } from "../errors.ts";
 import { listenTcp } from "../transports/tcp/listen.ts";
 import { DEFAULT_KEEPALIVE_MS } from "../transports/tcp/tcp-connection.ts";
-import { listenTls, type TlsListenOptions } from "../transports/tls/listen.ts";
+import { listenTls, type TlsServerOptions } from "../transports/tls/listen.ts";
 import { listenWs, type WsListenOptions } from "../transports/ws/listen.ts";
 import type { Listener, OnConnection } from "../tunnel/connection.ts";
 import type { Logger } from "../tunnel/logger.ts";
 import type { Runtime } from "../tunnel/runtime.ts";
+import { bundleListeners } from "./bundled-listeners.ts";
+import { listenKcpTunnel } from "./kcp-listener.ts";
+import { listenForRedirects } from "./redirect-listener.ts";
 import { type Secrets, whose } from "./secrets.ts";
 import type { ServedTunnel } from "./system.ts";
+import { readServerTls } from "./tls-settings.ts";
 import { answerWeb } from "./web-answers.ts";
 
 /** A listener, and what the start-up table says of it. */
@@ -31,7 +36,7 @@ export async function listenForTunnel(
   { runtime, logger, secrets }: { runtime: Runtime; logger: Logger; secrets: Secrets },
   served: ServedTunnel,
 ): Promise<TunnelListener> {
-  const { url, cert, key } = config;
+  const { url, cert } = config;
   const { transport, host, port, path, options } = url;
   const { keepalive: keepaliveMs = DEFAULT_KEEPALIVE_MS } = options;
   const at = { runtime, at: { host, port }, keepaliveMs, ackTimeoutMs: keepaliveMs };
@@ -43,17 +48,7 @@ export async function listenForTunnel(
       reason: error.message,
     });
   };
-  const certificate = await secrets.pem(options.cert ?? cert, whose("cert", url));
-  const tls = async (): Promise<TlsListenOptions["tls"]> => {
-    const keyPem = await secrets.pem(options.key ?? key, whose("key", url));
-    if (certificate === undefined || keyPem === undefined) {
-      throw new ConfigError(`${transport} needs a certificate and its key`, {
-        hint: "give --cert cert.pem --key key.pem, or cert: and key: in the file",
-      });
-    }
-    const ca = await secrets.pem(options.ca, whose("ca", url));
-    return { cert: certificate, key: keyPem, ca };
-  };
+  const tls = async (): Promise<TlsServerOptions> => await readServerTls(config, secrets);
   const web = (): Partial<WsListenOptions> => {
     if (served.web === undefined) return { path };
     const { web: surface } = served;
@@ -77,16 +72,34 @@ export async function listenForTunnel(
         return await listenWs({ ...at, ...web(), onHandshakeError }, onUpgrade);
       case "wss":
         return await listenWs({ ...at, ...web(), tls: await tls(), onHandshakeError }, onUpgrade);
+      case "kcp":
+      case "kcp+tls":
+        return await listenKcpTunnel(url, { runtime, logger, onConnection });
       default:
         throw new ConfigError(`transport ${transport} cannot be listened on in this version`);
     }
   };
+  const certificate = await secrets.pem(options.cert ?? cert, whose("cert", url));
   const certificateExpires = certificate === undefined ? undefined : expiry(certificate);
-  return { listener: await listen(), leadsTo: waysOf(config), certificateExpires };
+  const listener = await listen();
+  const chosen = Number(/\d+$/.exec(listener.address)?.[0]);
+  const redirects = await listenForRedirects(config, { runtime, logger, port: chosen }).catch(
+    async (thrown: unknown) => {
+      await listener.close();
+      throw thrown;
+    },
+  );
+  return {
+    listener: redirects === undefined ? listener : bundleListeners(listener, redirects),
+    leadsTo: waysOf(config),
+    certificateExpires,
+  };
 }
 
 /** Where what peers of a server ask for may lead. */
 function waysOf({ url, clients, anonymous, providers = {}, api }: ServeConfig): string {
+  const { target } = url.options;
+  if (target !== undefined) return `${formatHostPort(target.host, target.port)} via direct`;
   const isExit =
     anonymous ||
     url.credential !== undefined ||
