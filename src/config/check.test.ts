@@ -171,6 +171,37 @@ grace: 1y
           's.yaml:1:52: serve[0].url: option "balance": "most" is not roundrobin, leaststreams',
           's.yaml:1:88: serve[0].api.bind: "host" is no IP address',
         ],
+      "groups: { g: { tunnels: [a, b, a] }, direct: { tunnels: [a] } }\nconnect: { a: 'pong+tcp://env:A@h', ab: 'pong+tcp://env:A@h' }\nroutes: [{ via: g }, { via: gg }]":
+        [
+          's.yaml:1:29: groups.g.tunnels[1]: there is no tunnel named "b" under connect (did you mean "a"?)',
+          's.yaml:1:32: groups.g.tunnels[2]: "a" is in this group already',
+          's.yaml:1:38: groups.direct: the name "direct" always exists',
+          's.yaml:3:29: routes[1].via: there is no way out named "gg" (did you mean "g"?)',
+        ],
+      "groups: { g: { tunnels: [], policy: random, chek: {}, check: { every: 1ms, up: 0, down: 1.5, targt: x } }, h: {} }":
+        [
+          "s.yaml:1:25: groups.g.tunnels: wants one tunnel at least",
+          's.yaml:1:37: groups.g.policy: "random" is not one of round-robin, least-streams, failover',
+          's.yaml:1:45: groups.g.chek: unknown key "chek" (did you mean "check"?)',
+          "s.yaml:1:71: groups.g.check.every: duration 1ms is not between 1s and 1h",
+          "s.yaml:1:80: groups.g.check.up: want a number from 1 to 100",
+          "s.yaml:1:89: groups.g.check.down: want a whole number, got a number",
+          's.yaml:1:94: groups.g.check.targt: unknown key "targt" (did you mean "target"?)',
+          "s.yaml:1:111: groups.h.tunnels: is missing: want a list",
+        ],
+      "routes: [{ regexp: ['(a', 'b++'], ports: 1, via: direct }, { list: 'https://h/l', via: direct }]":
+        [
+          's.yaml:1:21: routes[0].regexp[0]: regular expression "(a": a ( without its ), at character 2',
+          's.yaml:1:27: routes[0].regexp[1]: regular expression "b++": possessive repetition is not supported, at character 3',
+          's.yaml:1:35: routes[0].ports: unknown key "ports" (did you mean "port"?)',
+          's.yaml:1:68: routes[1].list[0]: "https://h/l" is a URL, and lists are read from files: fetch it into one (curl -o); the file is read again when it changes',
+        ],
+      "inbounds: [{ socks: /run/x, pac: true }, { forward: 1, to: 'a:1', pac: true }, { http: 2, pac: x }, { http: 3, pac: false }]":
+        [
+          "s.yaml:1:34: inbounds[0].pac: a browser cannot be told a path: the proxy wants a port",
+          "s.yaml:1:72: inbounds[1].pac: a forward is no proxy",
+          's.yaml:1:96: inbounds[2].pac: "x" is no path: write true, or a path like /proxy.pac',
+        ],
       "provide: { a: pong+tcp://env:A@h }": [
         "s.yaml:1:15: provide.a: pong has no provide role; its remote always dials: run `sluice serve` on the side whose network is lent",
       ],

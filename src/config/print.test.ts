@@ -32,7 +32,18 @@ const EVERYTHING: ConfigInput = {
     home: { url: "pong+wss://cmd:pass show x@host/a%20b?header=X:%20y", retry: { max: "1m" } },
     office: "pong+tcp://env:ID@office",
   },
+  groups: {
+    both: { tunnels: ["home", "office"] },
+    far: {
+      tunnels: ["office", "home"],
+      policy: "failover",
+      check: { every: "10s", timeout: "1500ms", up: 2, down: 3, target: "[::1]:443" },
+      wait: 0,
+    },
+  },
   inbounds: [
+    { socks: 1081, pac: true, via: "both" },
+    { http: 1082, pac: "/my.pac", via: "far" },
     { socks: "0.0.0.0:1080", users: { "bob: #1": "env:BOB" }, via: "home" },
     { http: "/run/http.sock", name: "yes" },
     { forward: "-", to: "[::1]:22" },
@@ -44,6 +55,8 @@ const EVERYTHING: ConfigInput = {
   routes: [
     { domain: ["*.corp.example", ".x"], port: ["443", "8000-8999"], via: "home" },
     { cidr: "fd00::/8", inbound: "yes", user: ["null", "1"], via: "proxy" },
+    { regexp: [".*\\.example", "a|b"], list: "lists/a # b.txt", port: 443, via: "both" },
+    { list: ["file:x", "/y"], via: "direct" },
     { via: "direct" },
   ],
   allow: ["127.0.0.1"],
