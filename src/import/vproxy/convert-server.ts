@@ -29,19 +29,13 @@ export function importVproxyServer(words: readonly string[], options: ImportOpti
 }
 
 /** TCP and KCP share the number of the port, and TCP answers the agents' health checks. */
-function toUrl(
-  { port, hasTls, domain, redirectPort, webRoot }: ServerWords,
-  carrier: "tcp" | "kcp",
-): string {
+function toUrl(server: ServerWords, carrier: "tcp" | "kcp"): string {
+  const { port, hasTls, domain, redirectPort, webRoot } = server;
   const options: OptionsDraft = {};
   if (hasTls && domain !== undefined) options.domain = domain;
-  if (carrier === "kcp") {
-    options.health = false;
-  } else {
-    if (webRoot !== undefined) options.webroot = webRoot;
-    if (redirectPort !== undefined) options.redirect = redirectPort;
-    if (domain !== undefined) options.domain = domain;
-  }
+  if (carrier === "kcp") options.health = false;
+  if (carrier === "tcp" && webRoot !== undefined) options.webroot = webRoot;
+  if (carrier === "tcp" && hasTls && redirectPort !== undefined) options.redirect = redirectPort;
   const transport = carrier === "kcp" ? (hasTls ? "kcp+tls" : "kcp") : hasTls ? "tls" : "tcp";
   return formatTunnelUrl({ system: "vproxy", transport, host: "0.0.0.0", port, path: "", options });
 }
@@ -100,7 +94,14 @@ function toCertificate(
 }
 
 function noteDifferences(server: ServerWords, report: ImportReport): void {
-  const { hasQuic, uotPort } = server;
+  const { hasQuic, uotPort, hasTls, domain, redirectPort } = server;
+  if (!hasTls && (domain ?? redirectPort) !== undefined) {
+    report.note({
+      kind: "left out",
+      text: `${redirectPort === undefined ? "domain" : "redirectport"}: there is no https to send browsers on to`,
+      instead: "add ssl, or let the server that ends TLS in front of this one redirect",
+    });
+  }
   if (hasQuic) {
     report.note({
       kind: "left out",
