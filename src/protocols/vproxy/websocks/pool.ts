@@ -248,19 +248,19 @@ export class Pool {
   #keep(connection: Connection): void {
     const { runtime, unixMs } = this.#options;
     const { keepaliveMs, maxAgeMs } = this.#limits;
-    let isLost = false;
-    const ready: ReadyConnection = new ReadyConnection(connection, {
+    // What ended behind the 101 is lost before it is kept.
+    let early: { readonly error: TunnelError | undefined } | undefined;
+    let onLost = (error: TunnelError | undefined): void => void (early = { error });
+    const ready = new ReadyConnection(connection, {
       runtime,
       unixMs,
       keepaliveMs,
       maxAgeMs,
-      onLost: (error) => {
-        isLost = true;
-        // It may be gone before it was kept.
-        setImmediate(() => this.#lost(ready, error));
-      },
+      onLost: (error) => onLost(error),
     });
-    if (!isLost) this.#ready.add(ready);
+    onLost = (error) => this.#lost(ready, error);
+    if (early === undefined) this.#ready.add(ready);
+    else onLost(early.error);
   }
 
   // ---- losing ----
