@@ -3,14 +3,8 @@ import { describe, test } from "node:test";
 import fc from "fast-check";
 import { assertBytes, hex } from "../../../test/support/hex.ts";
 import { ConfigError, ProtocolError } from "../../errors.ts";
-import {
-  dataHeader,
-  encodeData,
-  encodeMessage,
-  NEW_MEMORY,
-  parseMessage,
-  shortText,
-} from "./codec.ts";
+import { dataHeader, encodeData, encodeMessage, parseMessage, shortText } from "./codec.ts";
+import { NEW_MEMORY } from "./memory.ts";
 import type { Message } from "./messages.ts";
 
 const CH = "00112233445566778899aabbccddeeff";

@@ -1,6 +1,7 @@
 import type { HostPort } from "../../address/socks-address.ts";
 import { ConfigError, ProtocolError, toTunnelError } from "../../errors.ts";
 import { decodeJson, encodeJson } from "./json-messages.ts";
+import { type Memory, NEW_MEMORY } from "./memory.ts";
 import { fromUuid, ID_BYTES, MessageReader } from "./message-reader.ts";
 import {
   type Auth,
@@ -118,20 +119,6 @@ export function encodeData(
   bytes.set(payload, at);
   return bytes;
 }
-
-/** Where the bytes of messages live: a `SlabPool`, or {@link NEW_MEMORY}. */
-export interface Memory {
-  /** Gives so many bytes, with anything in them. */
-  allocate(byteLength: number): Uint8Array;
-  /** Takes back what was copied, and will not be read again. */
-  recycle(bytes: Uint8Array): void;
-}
-
-/** Memory that nobody used before, and nobody will again. */
-export const NEW_MEMORY: Memory = {
-  allocate: (byteLength) => new Uint8Array(byteLength),
-  recycle: () => {},
-};
 
 /** `text` in UTF-8, cut between two characters so that its length fits one octet. */
 export function shortText(text: string): Uint8Array {

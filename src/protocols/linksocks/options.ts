@@ -1,4 +1,4 @@
-import { type Memory, NEW_MEMORY } from "./codec.ts";
+import { type Memory, NEW_MEMORY } from "./memory.ts";
 
 /** Bounds of one session. Each has a reason in the README. */
 export interface LinkSocksLimits {

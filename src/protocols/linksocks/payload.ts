@@ -1,6 +1,7 @@
 import { constants, gunzipSync, gzipSync } from "node:zlib";
 import { ProtocolError } from "../../errors.ts";
-import { encodeData, type Memory } from "./codec.ts";
+import { encodeData } from "./codec.ts";
+import type { Memory } from "./memory.ts";
 import { Compression, type DataTcp, type DataUdp, type DataUnknown } from "./messages.ts";
 
 /**
