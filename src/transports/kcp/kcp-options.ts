@@ -23,6 +23,8 @@ export interface KcpOptions {
   readonly fastLimit: number;
   /** Whether losses and round trips limit what is in flight (a congestion window). */
   readonly congestion: boolean;
+  /** Whether what is in flight stays near what a round trip delivers; losses alone do not count. */
+  readonly limitsToDelivery: boolean;
   readonly initialRtoMs: number;
   readonly minRtoMs: number;
   readonly maxRtoMs: number;
@@ -62,6 +64,7 @@ const FAST: KcpOptions = {
   fastResend: 2,
   fastLimit: 5,
   congestion: false,
+  limitsToDelivery: true,
   initialRtoMs: 200,
   minRtoMs: 30,
   maxRtoMs: 60_000,
@@ -85,6 +88,7 @@ export const KCP_PROFILES: Readonly<Record<KcpProfile, KcpOptions>> = {
     noDelay: false,
     intervalMs: 10,
     congestion: true,
+    limitsToDelivery: false,
     minRtoMs: 100,
   },
   // Spec: vproxy, 2.2 ("fast4").

@@ -9,6 +9,8 @@ export class Receiver {
   readonly #queue: ReceiveQueue;
   /** Sequence number and timestamp of each segment to acknowledge, in turn. */
   #owed: number[] = [];
+  /** Those of the latest acknowledgements that lie behind a gap: they are said twice. */
+  #early: number[] = [];
   #owedAt = Number.POSITIVE_INFINITY;
   #isPaused = false;
   /** The window in the latest datagram we sent. */
@@ -85,14 +87,24 @@ export class Receiver {
   #acknowledge(writer: DatagramWriter, next: number): void {
     const owed = this.#owed;
     if (owed.length === 0) return;
+    const repeated = this.#early;
+    this.#early = [];
     this.#owed = [];
     this.#owedAt = Number.POSITIVE_INFINITY;
+    for (let at = 0; at < repeated.length; at += 2) {
+      const sequence = repeated[at] ?? 0;
+      if (counterDifference(sequence, next) < 0) continue;
+      writer.add(Command.ack, repeated[at + 1] ?? 0, sequence, NOTHING);
+    }
     const last = owed.length - 2;
     for (let at = 0; at <= last; at += 2) {
       const sequence = owed[at] ?? 0;
+      const timestamp = owed[at + 1] ?? 0;
+      const isCovered = counterDifference(sequence, next) < 0;
       // Those before `next` are acknowledged by `una`; the last one still measures the round trip.
-      if (at < last && counterDifference(sequence, next) < 0) continue;
-      writer.add(Command.ack, owed[at + 1] ?? 0, sequence, NOTHING);
+      if (isCovered && at < last) continue;
+      writer.add(Command.ack, timestamp, sequence, NOTHING);
+      if (!isCovered) this.#early.push(sequence, timestamp);
     }
   }
 

@@ -95,6 +95,7 @@ export class SegmentReader implements SegmentHeader {
   readonly #skipsStrayBytes: boolean;
   #bytes: Uint8Array = EMPTY;
   #at = 0;
+  #isOver = true;
 
   constructor({ conv, skipsStrayBytes }: ReaderOptions) {
     this.conv = conv;
@@ -106,10 +107,12 @@ export class SegmentReader implements SegmentHeader {
     this.#bytes = datagram;
     this.#at = 0;
     this.length = 0;
+    this.#isOver = false;
   }
 
   /** Goes on to the next segment: false at the end, or where the rest makes no sense. */
   next(): boolean {
+    if (this.#isOver) return false;
     const bytes = this.#bytes;
     const at = this.#nextAt();
     const left = bytes.byteLength - at;
@@ -136,20 +139,18 @@ export class SegmentReader implements SegmentHeader {
   }
 
   #nextAt(): number {
-    const at = this.#at + this.length;
-    if (!this.#skipsStrayBytes || this.length === 0) return at;
     const bytes = this.#bytes;
-    if (isSegmentAt(bytes, at, this.conv)) return at;
+    const at = this.#at + this.length;
+    if (!this.#skipsStrayBytes || isSegmentAt(bytes, at, this.conv)) return at;
     const behind = at + this.length;
-    return bytes.byteLength - behind < SEGMENT_HEADER_BYTES
-      ? Math.max(at, Math.min(behind, bytes.byteLength))
-      : behind;
+    if (isSegmentAt(bytes, behind, this.conv)) return behind;
+    // Nothing but stray bytes is left.
+    return bytes.byteLength < behind + SEGMENT_HEADER_BYTES ? bytes.byteLength : at;
   }
 
   #end(): false {
+    this.#isOver = true;
     this.#bytes = EMPTY;
-    this.#at = 0;
-    this.length = 0;
     return false;
   }
 }

@@ -1,10 +1,12 @@
 import { NetworkError, type TunnelError } from "../../errors.ts";
 import { CongestionWindow } from "./congestion.ts";
 import type { DatagramWriter } from "./datagram-writer.ts";
+import { DeliveryLimit } from "./delivery-limit.ts";
 import { Flight, type FlyingSegment } from "./flight.ts";
 import { type KcpOptions, segmentPayloadBytes } from "./kcp-options.ts";
 import { Pacer } from "./pacer.ts";
 import { PeerWindow } from "./peer-window.ts";
+import { Reordering } from "./reordering.ts";
 import { RttEstimator } from "./rtt.ts";
 import { Command, counterDifference } from "./segment.ts";
 import { SendQueue } from "./send-queue.ts";
@@ -19,6 +21,8 @@ export class Sender {
   readonly #pacer: Pacer;
   readonly #peer: PeerWindow;
   readonly #congestion: CongestionWindow | undefined;
+  readonly #delivery: DeliveryLimit | undefined;
+  readonly #reordering = new Reordering();
   /** No segment is due before; some may have been acknowledged since. */
   #resendAt = Number.POSITIVE_INFINITY;
   /** Whether a segment in flight was passed by enough later ones. */
@@ -41,6 +45,8 @@ export class Sender {
     this.#rtt = new RttEstimator(options);
     this.#pacer = new Pacer(options, now);
     this.#peer = new PeerWindow(options, firstSequence);
+    this.#delivery = options.limitsToDelivery ? new DeliveryLimit(now) : undefined;
+    if (this.#delivery !== undefined) this.#pacer.pace(this.#delivery.segmentsPerMs);
     this.#congestion = options.congestion ? new CongestionWindow() : undefined;
   }
 
@@ -93,8 +99,15 @@ export class Sender {
 
   /** A selective acknowledgement arrived; `timestamp` is ours of the transmission it answers. */
   acknowledged(sequence: number, timestamp: number, now: number): void {
-    if (this.#flight.acknowledge(sequence) === undefined) return;
-    this.#rtt.sample(counterDifference(now >>> 0, timestamp));
+    const segment = this.#flight.acknowledge(sequence);
+    if (segment === undefined) return;
+    // The acknowledgement of an earlier transmission: it was only late.
+    if (counterDifference(timestamp, segment.timestamp) < 0) {
+      this.#reordering.wasLate(this.#rtt.roundTripMs ?? 0);
+    }
+    const ms = counterDifference(now >>> 0, timestamp);
+    this.#rtt.sample(ms);
+    this.#delivery?.roundTrip(ms, now);
     if (this.#latest === undefined || counterDifference(sequence, this.#latest.sequence) > 0) {
       this.#latest = { sequence, timestamp };
     }
@@ -108,17 +121,18 @@ export class Sender {
       const { sequence, timestamp } = this.#latest;
       this.#latest = undefined;
       const { fastResend } = this.#options;
-      if (fastResend > 0 && this.#flight.countSkips(sequence, timestamp, fastResend)) {
+      this.#reordering.wasRight();
+      if (
+        fastResend > 0 &&
+        this.#flight.countSkips(sequence, timestamp - this.#reordering.ms, fastResend)
+      ) {
         this.#hasPassed = true;
       }
     }
     this.watch(now);
     const acknowledged = this.#flight.acknowledgedTotal - this.#acknowledgedSeen;
     this.#acknowledgedSeen = this.#flight.acknowledgedTotal;
-    if (this.#congestion === undefined || acknowledged === 0) return;
-    if (this.#flight.waiting + acknowledged >= this.#congestion.segments) {
-      this.#congestion.grow(acknowledged, this.#options.sendWindow);
-    }
+    if (acknowledged > 0) this.#grow(acknowledged, now);
   }
 
   /** Sends what is due and what there is room for. */
@@ -145,10 +159,24 @@ export class Sender {
 
   /** New segments that the windows allow. */
   get #room(): number {
-    const window = Math.min(this.#options.sendWindow, this.#peer.segments);
-    const allowed =
-      this.#congestion === undefined ? window : Math.min(window, this.#congestion.segments);
-    return allowed - this.#flight.span;
+    const { span, waiting } = this.#flight;
+    const window = Math.min(this.#options.sendWindow, this.#peer.segments) - span;
+    const congested = (this.#congestion?.segments ?? Number.POSITIVE_INFINITY) - waiting;
+    const deliverable = (this.#delivery?.segments ?? Number.POSITIVE_INFINITY) - waiting;
+    return Math.min(window, congested, deliverable);
+  }
+
+  /** Segments were acknowledged: more may fly. */
+  #grow(acknowledged: number, now: number): void {
+    if (this.#congestion !== undefined) {
+      const wasFull = this.#flight.waiting + acknowledged >= this.#congestion.segments;
+      if (wasFull) this.#congestion.grow(acknowledged, this.#options.sendWindow);
+    }
+    const isLimited = this.#queue.byteLength > 0;
+    const roundTripMs = this.#rtt.roundTripMs ?? 0;
+    if (this.#delivery?.delivered(acknowledged, isLimited, roundTripMs, now) === true) {
+      this.#pacer.pace(this.#delivery.segmentsPerMs);
+    }
   }
 
   /** Looks at all segments in flight: at most once per clock interval, and after each loss. */
@@ -158,10 +186,18 @@ export class Sender {
     let soonest = Number.POSITIVE_INFINITY;
     let losses: "none" | "passed" | "late" = "none";
     let isCutShort = false;
+    const { first } = this.#flight;
+    const welcome = Math.max(1, this.#peer.segments);
     for (const segment of this.#flight) {
       const isLate = segment.resendAt <= now;
       const isPassed =
         fastResend > 0 && segment.skips >= fastResend && segment.transmissions <= fastLimit;
+      if (isLate && counterDifference(segment.sequence, first) >= welcome) {
+        // The peer has no room for it, and dropped it if it arrived: that is no sign of death.
+        segment.resendAt = now + segment.rtoMs;
+        soonest = Math.min(soonest, segment.resendAt);
+        continue;
+      }
       if (isLate && segment.transmissions >= deadLink) {
         this.#error = deadLinkError(segment, now);
         return 0;
