@@ -14,7 +14,7 @@ export function configurationPage(): string {
   const sections = Object.entries(root.properties ?? {}).map(([key, section]) =>
     sectionText(key, section),
   );
-  return `${[HEAD, EXAMPLE, summary(root), ...sections, urls(), credentials(), environment()].join("\n\n")}\n`;
+  return `${[HEAD, EXAMPLE, summary(root), ...sections, RULES, urls(), credentials(), environment()].join("\n\n")}\n`;
 }
 
 function summary(root: JsonSchema): string {
@@ -81,6 +81,7 @@ function formOf(schema: JsonSchema): string {
   }
   if (types.has("boolean")) return "true or false";
   if (types.has("number")) return "text";
+  if (types.has("integer")) return "number";
   return "mapping";
 }
 
@@ -189,10 +190,47 @@ serve:
 connect:
   home: { url: "pong+wss://env:HOME_ID@home.example/api", retry: { max: 30s } }
   office: pong+tls://env:OFFICE_ID@office.example
+groups:
+  exits: { tunnels: [home, office], policy: failover }
 inbounds:
   - { socks: "127.0.0.1:1080", users: { bob: "env:BOB_PASSWORD" } }
   - { forward: "127.0.0.1:2200", to: "bogus:22", via: office }
 routes:
   - { domain: ["*.corp.example"], via: office }
+  - { regexp: [".*\\\\.google\\\\.\\\\w+"], list: file:gfwlist.txt, via: exits }
   - { via: home }
 \`\`\``;
+
+const RULES = `## How groups choose
+
+A member is healthy while its link is up, or would be dialled by the first connection, and its checks pass. A connection goes to the one
+that \`policy\` names. When that member cannot carry it (its link is lost, its server turns us down or is full, or it does not answer in its share of
+18 s) the next one is asked; nothing of the connection was sent by then. What the target itself answers is the answer: a refused
+connection is not tried elsewhere. While no member is healthy a connection waits for \`wait\`, then fails with the reason of every member.
+Datagrams go through members that carry them. When one member is refused for good the others go on.
+
+## Rules about hosts
+
+\`domain\`, \`cidr\`, \`regexp\` and \`list\` of a route are one condition, of which one value is enough; \`port\`, \`inbound\` and \`user\` must hold
+besides. Names are compared in ASCII, in lower case and without a final dot; nothing is resolved.
+
+A \`regexp\` matches the whole host, in either case, in the syntax that Java, JavaScript and PCRE share: \`.\`, \`[…]\`, \`\\d \\w \\s \\b\`, groups,
+\`|\`, \`* + ? {n,m}\`, \`^\`, \`$\`, \`\\Q…\\E\`. What needs backtracking is refused: references to groups, looking ahead or behind, possessive
+repetition. An expression has at most 4096 characters and, with its repetitions written out, 4096 steps, and takes at most that many steps
+for each character of a host: there is no expression and no host that makes it run away.
+
+A \`list\` is a file of at most 16 MiB and 200000 lines, in UTF-8 or base64; its file is looked at every 5 s. Lists are not fetched: give
+the file to whatever fetches it. A line that cannot be read is logged as \`FILE:LINE\` and ignored; \`sluice check\` prints it.
+
+| line | names |
+|---|---|
+| \`! text\`, \`[text]\` | nothing: a comment |
+| \`\\|\\|host\` | the host and everything below it |
+| \`\\|http://host/…\` | the host |
+| \`.suffix\` | the suffix and everything below it |
+| \`/re/\` | hosts the expression matches: all of the host, or a part of \`http://host/\` or \`https://host/\` |
+| \`text\` | hosts with the text in them; \`*\` stands for anything within a host |
+| \`@@\` and one of these | not these hosts, wherever in the list it stands |
+
+Routes know hosts, not pages: of a URL the host counts, and an exclusion of one page excludes nothing. vproxy lets the first matching line
+decide, ends \`.suffix\` anywhere in a name, and takes \`@@||host\` for every longer name; these lists are read as they were meant.`;

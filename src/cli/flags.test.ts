@@ -22,6 +22,17 @@ describe("flags", () => {
     }
   });
 
+  test("--pac goes to every proxy, and wants one", () => {
+    const doors = { dynamic: ["1080"], http: ["3128"], forward: ["2200:bogus:22"], pac: true };
+    assert.deepEqual(toInbounds(doors), [
+      { socks: "1080", pac: true },
+      { http: "3128", pac: true },
+      { forward: "2200", to: "bogus:22" },
+    ]);
+    parseConfig({ inbounds: toInbounds(doors) });
+    assert.throws(() => toInbounds({ forward: ["2200:bogus:22"], pac: true }), /--pac wants a -D/);
+  });
+
   test("-L says what is wrong with anything else", () => {
     const table: Record<string, RegExp> = {
       "2200": /-L 2200: write LISTEN:HOST:PORT/,

@@ -200,6 +200,17 @@ describe("check", () => {
     assert.equal((await run("check -", {}, "grace: 1s\n")).out, "stdin: ok\n");
   });
 
+  test("reads the host lists that routes name", async () => {
+    const [config, list] = [join(folder, "lists.yaml"), join(folder, "list.txt")];
+    await writeFile(config, `routes: [{ list: ["${list}", "/nope"], via: block }]\n`);
+    await writeFile(list, "||a.example\n/(/\n");
+    assert.deepEqual(await run(`check ${config}`), {
+      code: 1,
+      out: `${list}:2: regular expression "(": a ( without its ), at character 1\nlist /nope: there is no such file\n`,
+      err: "",
+    });
+  });
+
   test("is made by run as well, before anything starts", async () => {
     const { code, out, err } = await run("run -", {}, "inbounds: [{ socks: x }]\n");
     assert.equal(code, 1);

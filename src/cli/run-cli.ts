@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { CommanderError } from "commander";
 import { checkText, formatFileProblem } from "../config/check.ts";
+import { checkLists } from "../config/check-lists.ts";
 import type { Config, ConfigInput } from "../config/config.ts";
 import { didYouMean } from "../config/nearest.ts";
 import {
@@ -141,9 +142,11 @@ async function checkFiles(files: readonly string[], io: CliIo): Promise<ExitCode
   let code: ExitCode = ExitCode.ok;
   for (const path of files.length === 0 ? [defaultFile(io)] : files) {
     const { name, text } = await readConfigText(path, io.stdin);
-    const { problems } = checkText(text);
-    for (const problem of problems) io.stdout.write(`${formatFileProblem(name, problem)}\n`);
-    if (problems.length === 0) io.stdout.write(`${name}: ok\n`);
+    const { config, problems } = checkText(text);
+    const lines = problems.map((problem) => formatFileProblem(name, problem));
+    if (config !== undefined) lines.push(...(await checkLists(config)));
+    for (const line of lines) io.stdout.write(`${line}\n`);
+    if (lines.length === 0) io.stdout.write(`${name}: ok\n`);
     else code = ExitCode.configuration;
   }
   return code;

@@ -22,7 +22,8 @@ const check = z
   })
   .prefault({})
   .meta({
-    description: "How members are checked. A member through which a connection could not be opened is checked at once.",
+    description:
+      "How members are checked. A member through which a connection could not be opened is checked at once.",
   });
 
 /** One entry of `groups`. */

@@ -15,8 +15,9 @@ export interface AttemptOptions<Opened> {
  */
 export function attempt<Opened>(
   open: (signal: AbortSignal) => Promise<Opened>,
-  { signal, discard }: AttemptOptions<Opened>,
+  options: AttemptOptions<Opened>,
 ): Promise<Opened> {
+  const { signal } = options;
   return new Promise((resolve, reject) => {
     const reasonOf = (): TunnelError => toTunnelError(signal.reason, "ERR_ABORTED", "open");
     const onAbort = (): void => reject(reasonOf());
@@ -28,7 +29,7 @@ export function attempt<Opened>(
     Promise.try(() => open(signal)).then(
       (opened) => {
         signal.removeEventListener("abort", onAbort);
-        if (signal.aborted) discard(opened, reasonOf());
+        if (signal.aborted) options.discard(opened, reasonOf());
         else resolve(opened);
       },
       (thrown: unknown) => {

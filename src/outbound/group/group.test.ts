@@ -351,11 +351,11 @@ interface Made {
   readonly lines: LogLine[];
   /** Members whose connections were reset. */
   readonly late: string[];
-  dial(): Promise<Connection>;
+  readonly dial: () => Promise<Connection>;
   /** The members that so many dials went through. */
-  dialled(count: number): Promise<string[]>;
+  readonly dialled: (count: number) => Promise<string[]>;
   /** Lets time pass, and what falls due in it happen. */
-  check(ms: number): Promise<void>;
+  readonly check: (ms: number) => Promise<void>;
 }
 
 function make(

@@ -99,7 +99,7 @@ class TunnelGroup {
         logger.warn("group member down", { ...fields, reason: member.reason });
       }
     }
-    for (const watcher of [...this.#watchers]) watcher();
+    for (const watcher of this.#watchers) watcher();
   }
 
   dial(target: Target, { signal, metadata }: Asked): Promise<Connection> {
@@ -234,19 +234,16 @@ class TunnelGroup {
     return this.#members[index];
   }
 
-  #nobody<Opened>(
-    { what, isFor }: Wish<Opened>,
-    tried: ReadonlyMap<Member, TunnelError>,
-  ): TunnelError {
+  #nobody<Opened>(wish: Wish<Opened>, tried: ReadonlyMap<Member, TunnelError>): TunnelError {
     const reasons = this.#members.map((member) => {
       const error = tried.get(member);
       if (error !== undefined) return `${member.name} failed: ${error.message}`;
-      if (!isFor(member)) return `${member.name} carries no datagrams`;
+      if (!wish.isFor(member)) return `${member.name} carries no datagrams`;
       return member.isLive
         ? `${member.name} was not asked in time`
         : `${member.name} ${member.reason}`;
     });
-    const text = `group "${this.#options.name}": no healthy member for ${what}: ${reasons.join("; ")}`;
+    const text = `group "${this.#options.name}": no healthy member for ${wish.what}: ${reasons.join("; ")}`;
     const errors = [...tried.values()];
     const codes = new Set(errors.map(({ code }) => code));
     const [code = "ERR_TUNNEL_DOWN"] = codes;
