@@ -171,7 +171,7 @@ describe("a WebSocks server under abuse", { timeout: 20_000 }, () => {
     const dripping = await upgraded(house, "192.0.2.8:1");
     const request = upgrade();
     for (let at = 0; at < 12; at++) {
-      slow.connection.write([request.slice(at, at + 1)]);
+      slow.connection.write([request.subarray(at, at + 1)]);
       // Not a PONG: the marker has begun, and time runs.
       dripping.connection.write([MARKER.slice(at % 10, (at % 10) + 1)]);
       if (at === 9) assert.deepEqual(slow.events, []);
@@ -277,7 +277,7 @@ describe("a WebSocks server under abuse", { timeout: 20_000 }, () => {
     ] as const) {
       house.clock.advance(passMs);
       const client = house.visit(peer);
-      client.connection.write([recorded.slice()]);
+      client.connection.write([Uint8Array.from(recorded)]);
       await turns();
       assert.ok(client.text.startsWith(`HTTP/1.1 ${status} `), `${peer} at ${house.clock.now()}`);
     }
