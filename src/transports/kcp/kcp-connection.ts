@@ -226,7 +226,8 @@ export class KcpConnection implements Connection {
       this.#inbox.deliver(this.#joined(chunks, count, byteLength));
     }
     // One turn's worth may wait here; what comes later waits in the session, and the peer with it.
-    if (this.#inbox.isPaused) this.#session.pause();
+    // Before the first bytes there may be no owner yet who could resume it.
+    if (this.#hadData && this.#inbox.isPaused) this.#session.pause();
   }
 
   #joined(chunks: readonly Uint8Array[], count: number, byteLength: number): Uint8Array {

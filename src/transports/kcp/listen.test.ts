@@ -72,6 +72,22 @@ describe("kcp listener", () => {
     assert.equal(accepted[0]?.connection.info.peer, one.connection.info.local);
   });
 
+  test("accepts a session whose first datagram comes last", async () => {
+    const { network, accepted } = await house();
+    const session = new KcpSession(options, 0);
+    const datagrams = ["one ", "two ", "three"].flatMap((text, at) => {
+      return session.write(Buffer.from(text), at).datagrams;
+    });
+    for (const datagram of datagrams.toReversed()) {
+      network.inject(datagram, stranger(1), HERE);
+      await turns();
+    }
+    assert.deepEqual(
+      accepted.map(({ text }) => text),
+      ["one two three"],
+    );
+  });
+
   test("opens no session for what cannot be the beginning of one", async () => {
     const { network, accepted, logger } = await house();
     const middle = opening();
