@@ -87,10 +87,10 @@ const GAIN = 2;
 const PACE = 2;
 /** A round trip this many times the shortest one, and some: somebody's queue grows. */
 const SWELL = 1.5;
-const SLACK_MS = 5;
+const SLACK_MS = 20;
 
 const ROUNDS = 8;
 /** Rounds of less than a few clocks of the peer would measure those. */
-const SHORTEST_ROUND_MS = 10;
+const SHORTEST_ROUND_MS = 20;
 /** A route may change: shortest round trips are forgotten after one or two of these. */
 const PERIOD_MS = 10_000;
