@@ -107,14 +107,18 @@ export class VproxyClient implements StreamOpener {
   /** How it is doing now. */
   status(): VproxyClientStatus {
     const { description } = this.#options;
-    const { size, isUp, isDialling, lastError, dialMs: latencyMs } = this.#pool;
+    const { size, isUp, isDialling, isResting, lastError, dialMs: latencyMs } = this.#pool;
     const streams = this.#streams.size;
     const base = { latencyMs, links: size + streams, streams };
     if (this.#isClosed) return { state: "closed", detail: "closed", ...base };
     if (isUp) return { state: "up", detail: description, ...base };
-    if (lastError !== undefined) return { state: "down", detail: lastError.message, ...base };
+    // Down is what dials again by itself; without a pool nothing does.
+    if (lastError !== undefined && !isResting) {
+      return { state: "down", detail: lastError.message, ...base };
+    }
     if (isDialling) return { state: "connecting", detail: description, ...base };
-    return { state: "idle", detail: "dials when needed", ...base };
+    const last = lastError === undefined ? "" : `; last time: ${lastError.message}`;
+    return { state: "idle", detail: `dials when needed${last}`, ...base };
   }
 
   /** Opens nothing more, lets running streams finish for `graceMs`, then ends every connection. */

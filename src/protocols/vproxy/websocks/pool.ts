@@ -88,6 +88,12 @@ export class Pool {
     return this.#dialling > 0;
   }
 
+  /** Whether it does nothing until it is asked for a connection. */
+  get isResting(): boolean {
+    const isIdle = this.#dialling === 0 && this.#retry === undefined && this.#waiting.size === 0;
+    return isIdle && !this.#isOver;
+  }
+
   /** Why the last upgrade failed. */
   get lastError(): TunnelError | undefined {
     return this.#refusal ?? this.#lastError;
