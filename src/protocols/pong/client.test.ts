@@ -142,6 +142,18 @@ describe("a pong client whose peer is away", () => {
     assert.equal(pool.client.status().detail, "refused");
   });
 
+  test("is idle, not down, when it will not dial by itself", async () => {
+    const pool = new Pool({ spare: 0 });
+    pool.fails = REFUSED;
+    const failed = assert.rejects(pool.open(), { code: "ERR_TUNNEL_DOWN" });
+    await pool.passTime(5_000);
+    await failed;
+    await pool.passTime(30_000);
+    assert.equal(pool.states.at(-1), "idle");
+    assert.equal(pool.client.status().detail, "dials when needed; last time: refused");
+    assert.equal(pool.clock.pending, 0);
+  });
+
   test("serves an open that waited when a connection comes up", async () => {
     const pool = new Pool();
     pool.fails = REFUSED;

@@ -114,7 +114,12 @@ export class PongClient implements StreamOpener {
     if (this.#isDialling && reason === undefined) {
       return { state: "connecting", detail: description, ...base };
     }
-    if (reason === undefined) return { state: "idle", detail: "dials when needed", ...base };
+    // Down is what dials again by itself; without spare connections nothing does.
+    const isResting = !this.#isDialling && this.#retry === undefined && this.#waiting.size === 0;
+    if (reason === undefined || isResting) {
+      const last = reason === undefined ? "" : `; last time: ${reason}`;
+      return { state: "idle", detail: `dials when needed${last}`, ...base };
+    }
     return { state: "down", detail: reason, ...base };
   }
 
@@ -314,6 +319,7 @@ export class PongClient implements StreamOpener {
     this.#retry = runtime.clock.schedule(waitMs, () => {
       this.#retry = undefined;
       this.#replenish();
+      this.#report();
     });
   }
 

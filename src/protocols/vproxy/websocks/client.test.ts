@@ -229,6 +229,17 @@ describe("a WebSocks client whose server is away", { timeout: 20_000 }, () => {
     assert.ok(house.mostDialling === 1);
   });
 
+  test("is idle, not down, when it will not dial by itself", async () => {
+    const house = new WebSocksHouse({ pool: { size: 0 } });
+    house.fails = REFUSED;
+    const failed = assert.rejects(house.open(), { code: "ERR_TUNNEL_DOWN" });
+    await house.passTime(5_000);
+    await failed;
+    await house.passTime(30_000);
+    assert.equal(house.states.at(-1), "idle");
+    assert.equal(house.client.status().detail, "dials when needed; last time: refused");
+  });
+
   test("serves who waited when it is back", async () => {
     const house = new WebSocksHouse();
     house.fails = REFUSED;

@@ -326,6 +326,7 @@ export class Pool {
     this.#retry = this.#options.runtime.clock.schedule(waitMs, () => {
       this.#retry = undefined;
       this.#replenish();
+      this.#options.onChange();
     });
   }
 
