@@ -275,6 +275,19 @@ describe("group: health", () => {
     group.close();
   });
 
+  test("tries a member again that is dialled on demand alone", async () => {
+    const { group, members, dialled, check } = make(["a", "b"], { policy: "failover" }, false);
+    members.a.link.state = "idle";
+    members.a.error = new NetworkError("ERR_TUNNEL_DOWN", "refused");
+    group.start();
+    await dialled(2);
+    assert.deepEqual([await dialled(1), members.a.dials], [["b"], 2]);
+    await check(1_000);
+    await check(30_000);
+    assert.deepEqual([await dialled(1), members.a.dials], [["b"], 3], "one connection tries it");
+    group.close();
+  });
+
   test("does not blame a member for one stream", async () => {
     const { members, dialled } = make(["a", "b"], { policy: "failover" });
     members.a.error = new NetworkError("ERR_STREAM_RESET", "reset");
