@@ -50,14 +50,14 @@ export class ReceiveQueue {
     // The one that all others wait for passes: it may be what frees the room.
     const isAwaited = ahead === 0 && this.#readySegments === 0;
     if (!isAwaited && this.#byteLength + data.byteLength > this.#maxBytes) return false;
-    if (ahead === 0 && this.#early === 0 && this.#readySegments < this.#window) {
+    if (ahead === 0 && this.#readySegments < this.#window) {
       this.#append(data);
+      this.#advance();
       return true;
     }
     this.#ring[slot] = ownMemory(data);
     this.#early++;
     this.#byteLength += data.byteLength;
-    if (ahead === 0) this.#advance();
     return true;
   }
 
@@ -72,7 +72,7 @@ export class ReceiveQueue {
     for (const data of taken) this.#byteLength -= data.byteLength;
     this.#ready = [];
     this.#readySegments = 0;
-    if (this.#early > 0) this.#advance();
+    this.#advance();
     return taken;
   }
 
