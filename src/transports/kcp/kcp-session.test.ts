@@ -250,16 +250,18 @@ describe("kcp session", () => {
     const session = new KcpSession(VPROXY, 0);
     session.receive(tell(0), 0);
     session.write(HANDSHAKE, 0);
-    const mixed = [
-      segment({ command: Command.push, sequence: 0, data: "x" }),
-      segment({ command: Command.windowAsk, window: 5 }),
-    ];
-    const step = session.receive(Buffer.concat(mixed), 1);
-    assert.equal(step.datagrams.length, 1);
-    assert.deepEqual(
-      segmentsOf(step).map(({ command }) => command),
-      [Command.ack, Command.windowTell, Command.push],
-    );
+    const mixed = (window: number): Uint8Array =>
+      Buffer.concat([
+        segment({ command: Command.push, sequence: 0, window, data: "x" }),
+        segment({ command: Command.windowAsk, window }),
+      ]);
+    const commands = (step: KcpStep): number[] => {
+      assert.equal(step.datagrams.length, 1);
+      return segmentsOf(step).map(({ command }) => command);
+    };
+    const { ack: ACK, windowAsk: ASK, windowTell: TELL, push: PUSH } = Command;
+    assert.deepEqual(commands(session.receive(mixed(0), 7000)), [ACK, ASK, TELL]);
+    assert.deepEqual(commands(session.receive(mixed(5), 7001)), [ACK, TELL, PUSH]);
   });
 
   test("survives junk between good datagrams", () => {

@@ -123,7 +123,9 @@ export class KcpSession {
   }
 
   #flush(now: number): void {
-    this.#receiver.flush(this.#writer, now, this.#sender.rtoMs);
+    this.#receiver.acknowledge(this.#writer);
+    this.#sender.ask(this.#writer, now);
+    this.#receiver.tell(this.#writer, now, this.#sender.rtoMs);
     this.#sender.flush(this.#writer, now);
   }
 

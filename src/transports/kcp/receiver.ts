@@ -25,7 +25,7 @@ export class Receiver {
     this.#announced = options.receiveWindow;
   }
 
-  /** When {@link flush} has something to do; infinite when never. */
+  /** When one of the two below has something to do; infinite when never. */
   get deadline(): number {
     return Math.min(this.#owedAt, this.#tellAt);
   }
@@ -70,23 +70,25 @@ export class Receiver {
     this.#tellAt = now;
   }
 
-  /** Writes what every segment says about us, then what is owed. */
-  flush(writer: DatagramWriter, now: number, rtoMs: number): void {
+  /** Sets what every segment says about us, and writes the acknowledgements that are owed. */
+  acknowledge(writer: DatagramWriter): void {
     const window = Math.min(this.#queue.freeSegments, MAX_WINDOW);
-    const { next } = this.#queue;
     this.#announced = window;
-    writer.announce(window, next);
-    this.#acknowledge(writer, next);
+    writer.announce(window, this.#queue.next);
+    if (this.#owed.length > 0) this.#acknowledge(writer, this.#queue.next);
+  }
+
+  /** Writes the news of our window, if they are due. */
+  tell(writer: DatagramWriter, now: number, rtoMs: number): void {
     if (this.#tellAt > now) return;
     writer.add(Command.windowTell, now >>> 0, 0, NOTHING);
     this.#tells--;
-    this.#tellAt =
-      this.#tells > 0 ? now + rtoMs * 2 ** (TELLS - this.#tells) : Number.POSITIVE_INFINITY;
+    const waitMs = rtoMs * 2 ** (TELLS - this.#tells);
+    this.#tellAt = this.#tells > 0 ? now + waitMs : Number.POSITIVE_INFINITY;
   }
 
   #acknowledge(writer: DatagramWriter, next: number): void {
     const owed = this.#owed;
-    if (owed.length === 0) return;
     const repeated = this.#early;
     this.#early = [];
     this.#owed = [];

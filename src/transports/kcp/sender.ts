@@ -80,7 +80,7 @@ export class Sender {
     return this.#isSendable && this.#pacer.available(now) > 0;
   }
 
-  /** When {@link flush} has something to do; infinite when never. */
+  /** When {@link ask} or {@link flush} has something to do; infinite when never. */
   get deadline(): number {
     const probeAt = this.#peer.probeAt ?? Number.POSITIVE_INFINITY;
     const resendAt = this.#flight.waiting > 0 ? this.#resendAt : Number.POSITIVE_INFINITY;
@@ -135,13 +135,16 @@ export class Sender {
     if (acknowledged > 0) this.#grow(acknowledged, now);
   }
 
-  /** Sends what is due and what there is room for. */
-  flush(writer: DatagramWriter, now: number): void {
+  /** Asks a peer without room for some, if that is due. */
+  ask(writer: DatagramWriter, now: number): void {
     const { probeAt } = this.#peer;
-    if (probeAt !== undefined && probeAt <= now) {
-      this.#peer.asked(now);
-      writer.add(Command.windowAsk, now >>> 0, 0, NOTHING);
-    }
+    if (probeAt === undefined || probeAt > now) return;
+    this.#peer.asked(now);
+    writer.add(Command.windowAsk, now >>> 0, 0, NOTHING);
+  }
+
+  /** Sends the data that is due and that there is room for. */
+  flush(writer: DatagramWriter, now: number): void {
     let budget = this.#pacer.available(now);
     if (this.#hasPassed || this.#resendAt <= now) budget = this.#resend(writer, now, budget);
     if (this.#error === undefined) this.#sendNew(writer, now, budget);
