@@ -30,13 +30,6 @@ export class SendQueue {
     return this.#gather(wanted);
   }
 
-  clear(): void {
-    this.#chunks = [];
-    this.#index = 0;
-    this.#offset = 0;
-    this.#byteLength = 0;
-  }
-
   #gather(wanted: number): Uint8Array {
     const gathered = new Uint8Array(wanted);
     let filled = 0;
