@@ -18,6 +18,11 @@ export interface DatagramSocket {
    * peer whatever `to` says.
    */
   send(data: Uint8Array, to: HostPort): void;
+  /**
+   * Sends several to one address, like {@link send}, as cheaply as the system can: with
+   * `segmentBytes`, neighbours of that size leave in one write. Absent: send them one by one.
+   */
+  sendAll?(datagrams: readonly Uint8Array[], to: HostPort): void;
   /** Frees the port. Idempotent; nothing is received afterwards. */
   close(): void;
 }
@@ -40,4 +45,9 @@ export type BindUdp = (options: {
   readonly onError?: ((error: NetworkError) => void) | undefined;
   /** How much the system should hold each way. @default 1 MiB of received datagrams */
   readonly bufferBytes?: number | undefined;
+  /**
+   * The size of most that is sent, and of the longest. Only for formats that need no borders between datagrams: where
+   * the system can, several that arrived from one sender are handed over as one.
+   */
+  readonly segmentBytes?: number | undefined;
 }) => Promise<DatagramSocket>;

@@ -10,6 +10,7 @@ import type { Logger } from "../../tunnel/logger.ts";
 import type { Runtime } from "../../tunnel/runtime.ts";
 import { KcpConnection } from "./kcp-connection.ts";
 import { KcpSession } from "./kcp-session.ts";
+import { sendDatagrams } from "./send-datagrams.ts";
 import { type KcpOptions, segmentPayloadBytes } from "./kcp-options.ts";
 
 /** Where and how to dial. */
@@ -61,6 +62,7 @@ async function open(
   const socket = await bindUdp({
     connectTo: to,
     bufferBytes,
+    segmentBytes: options.mtuBytes,
     // The socket hears its peer alone, but for what came while it was not connected yet.
     onDatagram: (data, from) => {
       if (from.port === to.port) hears.connection?.receive(data);
@@ -76,7 +78,7 @@ async function open(
     },
     runtime,
     windowBytes: options.sendWindow * segmentPayloadBytes(options),
-    send: (datagram) => socket.send(datagram, to),
+    send: (datagrams) => sendDatagrams(socket, datagrams, to),
     onOver: () => socket.close(),
   });
   hears.connection = connection;

@@ -68,7 +68,10 @@ describe("kcp connection", () => {
   });
 
   test("answers what came in one turn with one datagram, and hands it on in large pieces", async () => {
-    const { network, near, far } = await pair();
+    const { network, near, far } = await pair(
+      {},
+      { ...KCP_PROFILES.vproxy, limitsToDelivery: false },
+    );
     const other = await far();
     other.connection.resume();
     const before = network.sent.length;
@@ -249,7 +252,7 @@ describe("kcp connection and what the network says", () => {
       info: { transport: "kcp", local: "192.0.2.1:1", peer: "192.0.2.9:700" },
       runtime,
       windowBytes: 1_000_000,
-      send: (datagram) => void sent.push(datagram),
+      send: (datagrams) => void sent.push(...datagrams),
       onOver: () => ends++,
     });
     const recorder = new Recorder(connection);

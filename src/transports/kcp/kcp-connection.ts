@@ -13,8 +13,8 @@ export interface KcpConnectionOptions {
   readonly runtime: Runtime;
   /** Bytes the session keeps in flight at most: writers wait for more than that. */
   readonly windowBytes: number;
-  /** Sends one datagram to the peer; the bytes are given. */
-  readonly send: (datagram: Uint8Array) => void;
+  /** Sends datagrams to the peer; the bytes are given. Never called without any. */
+  readonly send: (datagrams: readonly Uint8Array[]) => void;
   /** Nothing is sent or received any more: the socket, or the place in a table, is free. Once. */
   readonly onOver: () => void;
   /** The peer acknowledged something: it is where its datagrams say it is. Once. */
@@ -201,7 +201,7 @@ export class KcpConnection implements Connection {
 
   #act({ datagrams, data, error }: KcpStep): void {
     if (this.#isOver()) return;
-    for (const datagram of datagrams) this.#options.send(datagram);
+    if (datagrams.length > 0) this.#options.send(datagrams);
     for (const chunk of data) this.#ordered.push(chunk);
     if (error === undefined) return;
     this.#over();

@@ -10,6 +10,7 @@ import { Admission } from "./admission.ts";
 import { KcpConnection } from "./kcp-connection.ts";
 import { type KcpOptions, segmentPayloadBytes } from "./kcp-options.ts";
 import { KcpSession } from "./kcp-session.ts";
+import { sendDatagrams } from "./send-datagrams.ts";
 import { Refusals } from "./refusals.ts";
 import { opensSession } from "./segment.ts";
 import { type SessionEntry, SessionTable } from "./session-table.ts";
@@ -59,6 +60,7 @@ export async function listenKcp(options: KcpListenOptions): Promise<Listener> {
   const socket = await bindUdp({
     at: { host, port },
     bufferBytes,
+    segmentBytes: options.options.mtuBytes,
     onDatagram: (data, from) => hears.listener?.receive(data, from),
   });
   if (socket.bufferWarning !== undefined) logger.warn(socket.bufferWarning);
@@ -145,7 +147,7 @@ class KcpListener implements Listener {
       },
       runtime: this.#runtime,
       windowBytes: this.#options.sendWindow * segmentPayloadBytes(this.#options),
-      send: (datagram) => this.#socket.send(datagram, from),
+      send: (datagrams) => sendDatagrams(this.#socket, datagrams, from),
       onOver: () => this.#remove(entry),
       onAcknowledged: () => this.#sessions.prove(entry),
       onFirstData: () => this.#onConnection(connection),

@@ -142,6 +142,49 @@ describe("bound udp socket", () => {
     assert.equal(modest.bufferWarning, undefined);
   });
 
+  for (const segmentBytes of [undefined, 100]) {
+    test(`sends many at once, cut at ${segmentBytes}, all of them in order`, async () => {
+      using ear = await Ear.bind(LOOPBACK);
+      const glued: Buffer[] = [];
+      const at = LOOPBACK;
+      const far = await bindUdp({
+        at,
+        segmentBytes,
+        onDatagram: (data) => void glued.push(Buffer.from(data)),
+      });
+      const mouth = await bindUdp({ at, segmentBytes, onDatagram: () => {} });
+      const sizes = [100, 7, 100, 100, 0, ...Array.from({ length: 700 }, () => 100), 99, 3];
+      const datagrams = sizes.map((size, index) => Buffer.alloc(size, index));
+      mouth.sendAll?.(datagrams, ear.socket.local);
+      await until(() => ear.heard.length === sizes.length, "arrival, one by one");
+      assert.deepEqual(
+        ear.heard.map(({ text }) => text),
+        datagrams.map((datagram) => datagram.toString()),
+      );
+      mouth.sendAll?.(datagrams, far.local);
+      const total = sizes.reduce((sum, size) => sum + size, 0);
+      await until(() => Buffer.concat(glued).byteLength === total, "arrival, glued");
+      assert.ok(Buffer.concat(glued).equals(Buffer.concat(datagrams)));
+      assert.equal(mouth.dropped, 0);
+      mouth.close();
+      far.close();
+      mouth.sendAll?.(datagrams, far.local);
+      assert.equal(mouth.dropped, sizes.length);
+    });
+  }
+
+  test("sends one by one where the system will not cut", async () => {
+    using ear = await Ear.bind(LOOPBACK);
+    // More than any path takes in one piece: the system refuses to cut at it.
+    const segmentBytes = 65_000 / 2;
+    const mouth = await bindUdp({ at: LOOPBACK, segmentBytes, onDatagram: () => {} });
+    const datagrams = [0, 1, 2, 3].map((fill) => Buffer.alloc(segmentBytes, fill));
+    mouth.sendAll?.(datagrams, ear.socket.local);
+    await until(() => ear.heard.length === 4, "arrival");
+    mouth.close();
+    assert.equal(mouth.dropped, 0);
+  });
+
   test("binds a name", async () => {
     using ear = await Ear.bind({ host: "localhost", port: 0 });
     assert.match(ear.socket.local.host, /^(?:127\.0\.0\.1|::1)$/);

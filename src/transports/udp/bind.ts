@@ -8,6 +8,7 @@ import { ConfigError, systemCode } from "../../errors.ts";
 import type { BindUdp, DatagramSocket } from "../../tunnel/datagrams.ts";
 import { growBuffers } from "./buffers.ts";
 import { connectSocket, peerError } from "./connect.ts";
+import { offloadDatagrams } from "./offload.ts";
 
 /**
  * Binds a UDP socket. One bound to `::` carries IPv4 as well.
@@ -32,7 +33,7 @@ type Options = Parameters<BindUdp>[0];
 
 async function bindTo(
   { host, port }: HostPort,
-  { onDatagram, connectTo, onError, bufferBytes }: Options,
+  { onDatagram, connectTo, onError, bufferBytes, segmentBytes }: Options,
 ): Promise<DatagramSocket> {
   const name = formatHostPort(host, port);
   const address = isIP(host) === 0 ? await resolve(host, name) : host;
@@ -69,7 +70,13 @@ async function bindTo(
   });
   const bufferWarning =
     bufferBytes === undefined ? undefined : growBuffers(socket, bufferBytes, name);
-  return new UdpSocket(socket, { isV4, bufferWarning, tell: connectTo && tell });
+  const isCut = segmentBytes !== undefined && offloadDatagrams(socket, segmentBytes);
+  return new UdpSocket(socket, {
+    isV4,
+    bufferWarning,
+    tell: connectTo && tell,
+    segmentBytes: isCut ? segmentBytes : undefined,
+  });
 }
 
 class UdpSocket implements DatagramSocket {
@@ -80,6 +87,8 @@ class UdpSocket implements DatagramSocket {
   readonly #isV4: boolean;
   /** Present when connected. */
   readonly #tell: ((cause: Error) => void) | undefined;
+  /** The size of the pieces that the system cuts a write into; `undefined` where it does not. */
+  #segmentBytes: number | undefined;
   #isClosed = false;
   /** The last address sent to, as given and as this socket spells it: mostly the next one too. */
   #to: { readonly host: string; readonly address: string | undefined } | undefined;
@@ -90,6 +99,7 @@ class UdpSocket implements DatagramSocket {
       readonly isV4: boolean;
       readonly bufferWarning: string | undefined;
       readonly tell: ((cause: Error) => void) | undefined;
+      readonly segmentBytes: number | undefined;
     },
   ) {
     const { address, port } = socket.address();
@@ -98,25 +108,47 @@ class UdpSocket implements DatagramSocket {
     this.#socket = socket;
     this.#isV4 = options.isV4;
     this.#tell = options.tell;
+    this.#segmentBytes = options.segmentBytes;
   }
 
-  send(data: Uint8Array, { host, port }: HostPort): void {
+  send(data: Uint8Array, to: HostPort): void {
+    this.#send(data, to, this.#onSent);
+  }
+
+  sendAll(datagrams: readonly Uint8Array[], to: HostPort): void {
+    let at = 0;
+    while (at < datagrams.length) {
+      const count = segmentRun(datagrams, at, this.#segmentBytes);
+      const run = datagrams.slice(at, at + count);
+      at += count;
+      const [first] = run;
+      if (count === 1 && first !== undefined) this.send(first, to);
+      else this.#send(run, to, (error) => this.#onRunSent(error, run, to));
+    }
+  }
+
+  #send(
+    data: Uint8Array | readonly Uint8Array[],
+    { host, port }: HostPort,
+    onSent: (error: Error | null) => void,
+  ): void {
     const isFull = !this.#isClosed && this.#socket.getSendQueueSize() > MAX_QUEUED_BYTES;
+    const count = data instanceof Uint8Array ? 1 : data.length;
     if (this.#isClosed || isFull) {
-      this.dropped++;
+      this.dropped += count;
       return;
     }
     if (this.#tell !== undefined) {
-      this.#socket.send(data, this.#onSent);
+      this.#socket.send(data, onSent);
       return;
     }
     if (this.#to?.host !== host) this.#to = { host, address: this.#addressOf(plainIp(host)) };
     const { address } = this.#to;
     if (address === undefined || port < 1 || port > 65_535) {
-      this.dropped++;
+      this.dropped += count;
       return;
     }
-    this.#socket.send(data, port, address, this.#onSent);
+    this.#socket.send(data, port, address, onSent);
   }
 
   close(): void {
@@ -131,6 +163,18 @@ class UdpSocket implements DatagramSocket {
     if (!this.#isClosed) this.#tell?.(error);
   };
 
+  /** A run that the system will not cut, for want of a checksum or a path that wide, is no loss. */
+  #onRunSent(error: Error | null, run: readonly Uint8Array[], to: HostPort): void {
+    if (error === null) return;
+    if (this.#isClosed || !CUT_ERRORS.has(systemCode(error) ?? "")) {
+      this.dropped += run.length - 1;
+      this.#onSent(error);
+      return;
+    }
+    this.#segmentBytes = undefined;
+    for (const data of run) this.send(data, to);
+  }
+
   /** How this socket spells an address; `undefined` for what it cannot reach. */
   #addressOf(host: string): string | undefined {
     const family = isIP(host);
@@ -138,6 +182,24 @@ class UdpSocket implements DatagramSocket {
     if (family === 4) return `::ffff:${host}`;
     return family === 6 ? host : undefined;
   }
+}
+
+/** How many datagrams from `at` on may leave in one write: full ones, and one shorter behind them. */
+function segmentRun(
+  datagrams: readonly Uint8Array[],
+  at: number,
+  segmentBytes: number | undefined,
+): number {
+  if (segmentBytes === undefined) return 1;
+  const limit = Math.min(MAX_SEGMENTS, Math.floor(MAX_WRITE_BYTES / segmentBytes));
+  let count = 0;
+  while (count < limit) {
+    const byteLength = datagrams[at + count]?.byteLength ?? segmentBytes + 1;
+    if (byteLength > segmentBytes || byteLength === 0) break;
+    count++;
+    if (byteLength < segmentBytes) break;
+  }
+  return Math.max(1, count);
 }
 
 async function resolve(host: string, name: string): Promise<string> {
@@ -155,6 +217,13 @@ function bindError(cause: unknown, name: string): ConfigError {
   ];
   return new ConfigError(`cannot bind UDP ${name}: ${text}`, { code: "ERR_LISTEN", cause, hint });
 }
+
+/** What the system says to a write that it cannot cut. */
+const CUT_ERRORS: ReadonlySet<string> = new Set(["EIO", "EINVAL", "EMSGSIZE", "EOPNOTSUPP"]);
+
+/** Linux cuts a write into so many at most, and takes no longer one. */
+const MAX_SEGMENTS = 64;
+const MAX_WRITE_BYTES = 65_000;
 
 const BIND_ERRORS: Readonly<Record<string, readonly [string, string] | undefined>> = {
   EADDRINUSE: ["the address is already in use", "choose another port, or stop the other program"],
