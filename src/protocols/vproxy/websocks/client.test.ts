@@ -55,6 +55,14 @@ describe("a WebSocks client's pool", { timeout: 20_000 }, () => {
     await opening;
   });
 
+  test("hands out the youngest", async () => {
+    const house = new WebSocksHouse({ pool: { size: 3 } });
+    house.client.start();
+    await turns(40);
+    const { request } = await house.stream();
+    assert.equal(request.metadata.source, "192.0.2.1:10002");
+  });
+
   test("upgrades as many at a time as streams wait, up to its limit", async () => {
     const house = new WebSocksHouse({ pool: { size: 1, maxDialling: 8 } });
     const openings = Array.from({ length: 30 }, () => house.open());
@@ -156,6 +164,7 @@ describe("a WebSocks client's pool", { timeout: 20_000 }, () => {
     house.client.start();
     await turns(30);
     assert.equal(house.client.status().links, 2);
+    await house.passTime(1_000);
     // Cut somewhere on the way, without anybody having been told.
     for (const [near] of house.carriers) blackHole(near);
     const opening = house.open();
@@ -165,7 +174,9 @@ describe("a WebSocks client's pool", { timeout: 20_000 }, () => {
     (await house.request()).accept();
     await opening;
     await turns(20);
-    assert.equal(house.client.status().links, 3, "the other one was doubted, too");
+    assert.equal(house.client.status().links, 3);
+    // Two dead ones, one in place of the first, and two for the pool: the second was not kept.
+    assert.equal(house.carriers.length, 5);
   });
 
   test("asks again when the server ends it in the very moment", async () => {

@@ -93,6 +93,7 @@ export class VproxyClient implements StreamOpener {
     encodeTarget(target); // what cannot be asked for costs no connection
     const either = AbortSignal.any([signal, this.#closing.signal]);
     const what = formatTarget(target);
+    const takenAt = this.#options.runtime.clock.now();
     const first = await this.#pool.take(what, either);
     try {
       return await this.#connect(first, target, either);
@@ -100,7 +101,7 @@ export class VproxyClient implements StreamOpener {
       if (!first.hasWaited || !isLost(thrown) || either.aborted) throw thrown;
     }
     // It died while it waited. Nothing but the question went over it, which can be asked again.
-    this.#pool.doubt();
+    this.#pool.doubt(takenAt);
     return await this.#connect(await this.#pool.take(what, either), target, either);
   }
 

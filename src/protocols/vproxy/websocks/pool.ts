@@ -125,10 +125,9 @@ export class Pool {
     return this.#takeNext(what, signal);
   }
 
-  /** One of those that wait was dead: so may be the others. */
-  doubt(): void {
-    for (const ready of this.#ready) ready.close();
-    this.#ready.clear();
+  /** One that waited was dead when it was taken at `takenAt`: so may be those that waited with it. */
+  doubt(takenAt: number): void {
+    for (const ready of this.#ready) if (ready.bornAt < takenAt) this.#drop(ready);
     this.#options.onChange();
   }
 
@@ -334,7 +333,13 @@ export class Pool {
     this.#retry?.cancel();
     this.#retry = undefined;
     for (const waiter of this.#waiting) waiter.fail(error);
-    this.doubt();
+    for (const ready of this.#ready) this.#drop(ready);
+    this.#options.onChange();
+  }
+
+  #drop(ready: ReadyConnection): void {
+    this.#ready.delete(ready);
+    ready.close();
   }
 }
 
