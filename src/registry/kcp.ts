@@ -47,6 +47,9 @@ export function tunnelTuning({ gzip, keepalive }: TunnelOptions): TunnelTuning {
   };
 }
 
-function parameters({ profile = "vproxy" }: TunnelOptions): KcpOptions {
-  return KCP_PROFILES[profile];
+function parameters({ profile = "vproxy", keepalive }: TunnelOptions): KcpOptions {
+  return { ...KCP_PROFILES[profile], silentMs: keepalive ?? DEFAULT_SILENT_MS };
 }
+
+/** A peer that owes acknowledgements for so long is given up, half as long again later at most. */
+const DEFAULT_SILENT_MS = 10_000;

@@ -32,6 +32,8 @@ export interface KcpOptions {
   readonly rtoSlackMs: number;
   /** Transmissions of one segment after which the peer counts as gone. */
   readonly deadLink: number;
+  /** Silence of a peer that owes acknowledgements after which it counts as gone; 0: `deadLink` alone decides. */
+  readonly silentMs: number;
   /** The first wait before a peer without room is asked for some; grows by half each time. */
   readonly probeMs: number;
   readonly maxProbeMs: number;
@@ -70,6 +72,7 @@ const FAST: KcpOptions = {
   maxRtoMs: 60_000,
   rtoSlackMs: 10,
   deadLink: 20,
+  silentMs: 0,
   probeMs: 7000,
   maxProbeMs: 120_000,
   maxQueuedBytes: 1_572_864,

@@ -185,6 +185,18 @@ describe("kcp session", () => {
     for (const step of steps) assert.deepEqual(step, { datagrams: [], data: [], error: undefined });
   });
 
+  test("declares a silent peer dead where it was told how long to wait", () => {
+    const link = new KcpLink({ ...VPROXY, silentMs: 10_000 }, { lossRate: 1 });
+    link.write(link.left, HANDSHAKE);
+    assert.ok(link.run(() => link.left.error !== undefined, 15_000));
+    assert.ok(link.now >= 10_000);
+    assert.match(String(link.left.error), /no acknowledgement in 1[0-5] s/);
+    const heard = new KcpLink({ ...VPROXY, silentMs: 10_000 });
+    heard.write(heard.left, HANDSHAKE);
+    heard.pass(60_000);
+    assert.equal(heard.left.error, undefined);
+  });
+
   test("takes no more from the peer than fits while its reader waits", () => {
     const link = new KcpLink({ ...VPROXY, receiveWindow: 16 });
     link.right.session.pause();

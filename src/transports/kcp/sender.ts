@@ -35,6 +35,8 @@ export class Sender {
   /** The latest segment that the datagram being read acknowledges by itself. */
   #latest: { sequence: number; timestamp: number } | undefined;
   #acknowledgedSeen = 0;
+  /** When the latest datagram came. */
+  #heardAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: KcpOptions, now: number, firstSequence = 0) {
     this.#options = options;
@@ -115,6 +117,7 @@ export class Sender {
 
   /** The datagram ends: draws the conclusions that need all of its segments. */
   datagramEnded(now: number): void {
+    this.#heardAt = now;
     // Only now: segments must still be here when their own acknowledgement is read.
     this.#flight.acknowledgeBefore(this.#arrivedBefore);
     if (this.#latest !== undefined) {
@@ -201,7 +204,7 @@ export class Sender {
         soonest = Math.min(soonest, segment.resendAt);
         continue;
       }
-      if (isLate && segment.transmissions >= deadLink) {
+      if (isLate && (segment.transmissions >= deadLink || this.#isSilent(segment, now))) {
         this.#error = deadLinkError(segment, now);
         return 0;
       }
@@ -222,6 +225,13 @@ export class Sender {
     this.#resendAt = Math.max(soonest, now + intervalMs);
     this.#slowDown(losses);
     return left;
+  }
+
+  /** Growing timeouts take minutes to make a dead link; who is heard at all is not dead. */
+  #isSilent({ firstSentAt, transmissions }: FlyingSegment, now: number): boolean {
+    const { silentMs } = this.#options;
+    if (silentMs <= 0 || transmissions < SILENT_TRANSMISSIONS) return false;
+    return now - Math.max(firstSentAt, this.#heardAt) >= silentMs;
   }
 
   #slowDown(losses: "none" | "passed" | "late"): void {
@@ -270,5 +280,8 @@ function deadLinkError({ firstSentAt, transmissions }: FlyingSegment, now: numbe
     { hint: "check that UDP passes both ways and that the other end still runs" },
   );
 }
+
+/** A process that slept may find everything late at once: that alone says nothing. */
+const SILENT_TRANSMISSIONS = 5;
 
 const NOTHING = new Uint8Array(0);
