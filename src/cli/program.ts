@@ -102,6 +102,8 @@ export function buildProgram(actions: Actions, io: CliIo, version: string): Comm
     "sluice serve pong+wss://:443/api --client a=file:a.id --cert c.pem --key k.pem",
     "sluice serve pong+tcp://127.0.0.1:8443 --anonymous --allow 127.0.0.1:8080",
     "sluice serve linksocks+ws://:8765 --provider office=env:OFFICE -D 1080",
+    "sluice serve vproxy+kcp://:18686 --client alice=env:ALICE",
+    "sluice serve 'kcptun+kcp://:20010?target=10.0.0.5:22'",
   ]);
 
   const connect = program
@@ -120,6 +122,8 @@ export function buildProgram(actions: Actions, io: CliIo, version: string): Comm
     "sluice connect pong+tls://env:ID@host:443 -D 1080",
     "sluice connect pong+wss://file:id@host/api -L 2200:bogus:22 -L /tmp/db:db:5432",
     "ssh -o ProxyCommand='sluice connect pong+tls://env:ID@host -L -:%h:%p' bogus",
+    "sluice connect websocks:kcp://alice:env:ALICE@host:18686 -D 1080",
+    "sluice connect kcptun+kcp://host:20010 -L 2200",
     "sluice connect a=pong+tls://env:A@a b=pong+tls://env:B@b -D 1080 --route .b=b",
   ]);
 

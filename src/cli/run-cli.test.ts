@@ -65,7 +65,8 @@ describe("help", () => {
         const words = line
           .trim()
           .replace(/^ssh .*'(.*)' bogus$/, "$1")
-          .replace("%h:%p", "h:22");
+          .replace("%h:%p", "h:22")
+          .replaceAll("'", "");
         const { code, err } = await run(`print-config ${words.replace(/^sluice /, "")}`);
         assert.equal(code, 0, `${words}\n${err}`);
       }

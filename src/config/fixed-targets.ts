@@ -1,5 +1,5 @@
 import { formatTarget } from "../address/target.ts";
-import type { InboundConfig, RouteConfig } from "./config.ts";
+import type { GroupConfig, InboundConfig, RouteConfig } from "./config.ts";
 import { formatPath, type PathPart, type Problem } from "./problem.ts";
 import { SYSTEMS } from "./systems.ts";
 import type { TunnelUrl } from "./tunnel-url.ts";
@@ -9,10 +9,11 @@ import type { TunnelUrl } from "./tunnel-url.ts";
  * what a proxy's client or a route names, and to be two targets.
  */
 export function checkFixedTargets(config: FixedTargetParts): Problem[] {
-  const { inbounds, routes, connect, connectUrls } = config;
-  const hasFixedTarget = (way: string | undefined): boolean => {
-    const url = connectUrls.get(way ?? connect[0] ?? "");
-    return url !== undefined && SYSTEMS[url.system].hasFixedTarget;
+  const { inbounds, routes, connect, connectUrls, groups } = config;
+  const hasFixedTarget = (way: string = connect[0] ?? ""): boolean => {
+    const tunnels = groups.get(way)?.tunnels ?? [way];
+    const urls = tunnels.flatMap((name) => connectUrls.get(name) ?? []);
+    return urls.some(({ system }) => SYSTEMS[system].hasFixedTarget);
   };
   const problems: Problem[] = [];
   const targets = new Map<string, { readonly to: string; readonly path: readonly PathPart[] }>();
@@ -54,4 +55,5 @@ interface FixedTargetParts {
   readonly routes: readonly (RouteConfig | undefined)[];
   readonly connect: readonly string[];
   readonly connectUrls: ReadonlyMap<string, TunnelUrl>;
+  readonly groups: ReadonlyMap<string, GroupConfig>;
 }

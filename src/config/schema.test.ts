@@ -109,6 +109,8 @@ describe("the configuration schema", () => {
     assert.deepEqual(wrong({ routes: [{ via: "one" }] }), [
       `routes.0.via: ${leads}: use a forward with via instead of a route`,
     ]);
+    const groups = { both: { tunnels: ["two", "one"] } };
+    assert.deepEqual(wrong({ groups, inbounds: [{ http: 1, via: "both" }] }).length, 1);
     const forwards = [
       { forward: 1, to: "a:1" },
       { forward: 2, to: "a:1", via: "one" },

@@ -42,7 +42,7 @@ export async function listenOnKcp(
 /** What a URL says of the tunnel inside KCP. */
 export function tunnelTuning({ gzip, keepalive }: TunnelOptions): TunnelTuning {
   return {
-    compress: gzip !== undefined,
+    ...(gzip === undefined ? {} : { compress: gzip }),
     ...(keepalive === undefined ? {} : { keepaliveMs: keepalive }),
   };
 }

@@ -25,8 +25,11 @@ export interface VproxyTunnelLimits {
 
 /** What the operator may choose. */
 export interface TunnelTuning {
-  /** Whether to send large DATA frames compressed; they are always understood. @default false */
-  readonly compress?: boolean | undefined;
+  /**
+   * Whether to send large DATA frames compressed, or from how many bytes on, more than 1024; they
+   * are always understood. @default false
+   */
+  readonly compress?: boolean | number | undefined;
   /**
    * Whether a client may write behind its SYN, without waiting for the answer, which says nothing
    * about the target anyway. @default true

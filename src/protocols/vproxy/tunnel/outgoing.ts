@@ -18,8 +18,11 @@ export class Outgoing {
   #totalBytes = 0;
   #givenBytes = 0;
 
-  constructor(compress: boolean) {
-    this.#deflate = compress ? deflate : undefined;
+  /** @param compress whether, or from how many bytes on */
+  constructor(compress: boolean | number) {
+    if (compress === false) return;
+    const fromBytes = Number(compress);
+    this.#deflate = (payload) => (payload.byteLength < fromBytes ? undefined : deflate(payload));
   }
 
   /** Bytes that steps have carried away so far. */

@@ -55,6 +55,15 @@ describe("a vproxy tunnel pair", () => {
     assert.deepEqual(server.session.consumed(1, 5, 0), { events: [], output: [] });
   });
 
+  test("compresses from the size on that it was told", () => {
+    const { client } = opened({ compress: 4000 });
+    client.write(1, 3999);
+    client.write(1, 4000);
+    const said = client.said();
+    assert.equal(said.length, 2);
+    assert.match(said.join(" "), /^PSH 1 3999 PSH-GZIP 1 \d+$/);
+  });
+
   test("cuts data into frames of 16 KiB, compressed only where that was asked for", () => {
     const { client, server } = opened({ compress: true });
     client.write(1, 20_000);

@@ -52,7 +52,7 @@ export class VproxyTunnelSession implements MuxSession {
     this.#options = options;
     this.#limits = { ...TUNNEL_LIMITS, ...options.limits };
     this.#decoder = new FrameDecoder(this.#limits);
-    this.#out = new Outgoing(options.compress === true);
+    this.#out = new Outgoing(options.compress ?? false);
     this.#streams = new TunnelStreams(this.#limits, this.#out, options.unsentBytes);
     this.#keepalive = new TunnelKeepalive(0, 0);
     this.#nextStreamId = options.firstStreamId ?? 1;
