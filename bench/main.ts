@@ -1,12 +1,16 @@
 /**
  * `npm run bench [-- --json] [-- --only pong/tcp] [-- --rounds 3]`: one table from one run. Every
  * number stands beside a plain baseline measured in the same rounds: two chained `pipe` relays in
- * their own processes for throughput, memory and CPU, direct connections for opens and echoes.
+ * their own processes for throughput, memory and CPU, direct connections for opens and echoes. KCP
+ * (`--only kcp`, `--only kcp/loopback`, `--only kcp/line`) stands beside bare datagrams of its size on
+ * loopback, and beside kernel TCP through the same bad lines.
  * `SLUICE_INTEROP_LINKSOCKS` names a LinkSocks program to measure beside ours.
  */
 import { writeSync } from "node:fs";
 import os from "node:os";
 import { parseArgs } from "node:util";
+import { measureKcpImpaired } from "./kcp-impaired.ts";
+import { measureKcpLoopback } from "./kcp.ts";
 import { LINKSOCKS_WAYS } from "./linksocks.ts";
 import {
   type Ask,
@@ -31,6 +35,22 @@ const { values: flags } = parseArgs({
 });
 
 async function measure(everything: AsyncDisposableStack): Promise<Report> {
+  const rows = flags.only.startsWith("kcp") ? [] : await measureWays(everything);
+  const rounds = Math.max(1, Number(flags.rounds));
+  if ("kcp/loopback".startsWith(flags.only)) rows.push(...(await measureKcpLoopback(rounds)));
+  if ("kcp/line".startsWith(flags.only)) {
+    rows.push(...(await measureKcpImpaired((why) => void writeSync(2, `${why}\n`))));
+  }
+  const cpu = os.cpus()[0]?.model ?? "unknown";
+  return {
+    machine: `${os.cpus().length} x ${cpu}, ${Math.round(os.totalmem() / 2 ** 30)} GiB, ${os.type()} ${os.release()}`,
+    node: process.version,
+    date: new Date().toISOString().slice(0, 10),
+    rows,
+  };
+}
+
+async function measureWays(everything: AsyncDisposableStack): Promise<Row[]> {
   const target = everything.use(await startScript("target.ts", "0"));
   const load = everything.use(await startScript("load.ts"));
   const order: Ask = async (what) => await ask(load, what);
@@ -66,7 +86,7 @@ async function measure(everything: AsyncDisposableStack): Promise<Report> {
   }
   const value = (way: Way, metric: string): number =>
     median(seen.get(`${way.system}/${way.transport}/${metric}`) ?? []);
-  const rows = [pipes, ...ways].flatMap((way) =>
+  return [pipes, ...ways].flatMap((way) =>
     METRICS.filter(([metric]) => way !== pipes || metric.startsWith("echo"))
       .filter(([metric]) => seen.has(`${way.system}/${way.transport}/${metric}`))
       .map(([metric, unit, base]): Row => {
@@ -83,13 +103,6 @@ async function measure(everything: AsyncDisposableStack): Promise<Report> {
         };
       }),
   );
-  const cpu = os.cpus()[0]?.model ?? "unknown";
-  return {
-    machine: `${os.cpus().length} x ${cpu}, ${Math.round(os.totalmem() / 2 ** 30)} GiB, ${os.type()} ${os.release()}`,
-    node: process.version,
-    date: new Date().toISOString().slice(0, 10),
-    rows,
-  };
 }
 
 const METRICS: readonly (readonly [metric: string, unit: string, baseline: "direct" | "pipe"])[] = [

@@ -1,4 +1,4 @@
-import { type ChildProcess, fork, spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import net from "node:net";
@@ -10,12 +10,23 @@ export interface Member extends AsyncDisposable {
   readonly child: ChildProcess;
 }
 
+/** A script to run in the network namespace of another process. */
+export interface InsideScript {
+  readonly name: string;
+  readonly inside: number;
+}
+
 /** Starts a script of this folder that reports its port in its first message. */
 export async function startScript(
-  name: string,
+  script: string | InsideScript,
   ...args: readonly string[]
 ): Promise<Member & { readonly port: number }> {
-  const child = fork(path(name), args, { stdio: ["ignore", "ignore", "inherit", "ipc"] });
+  const [name, ...enter] =
+    typeof script === "string"
+      ? [script]
+      : [script.name, "nsenter", "-t", String(script.inside), "-n"];
+  const [program = "", ...rest] = [...enter, process.execPath, path(name), ...args];
+  const child = spawn(program, rest, { stdio: ["ignore", "ignore", "inherit", "ipc"] });
   const [message] = await once(child, "message", { signal: AbortSignal.timeout(START_MS) });
   // The scripts of this folder send exactly this.
   const { port = 0 } = message as { port?: number };
@@ -68,7 +79,8 @@ export function residentBytes({ pid }: Member): number {
   return Number(match?.[1] ?? 0) * 1024;
 }
 
-function member(child: ChildProcess): Member {
+/** A process that ends with the scope. */
+export function member(child: ChildProcess): Member {
   return {
     child,
     pid: child.pid ?? 0,
