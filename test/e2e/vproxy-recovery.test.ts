@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { describe, test } from "node:test";
 import { startTarget } from "../interop/pong-target.ts";
 import { chat } from "../support/linksocks-traffic.ts";
+import { lowPort } from "../support/low-port.ts";
 import { startSluice } from "../support/sluice-process.ts";
 import { socksConnect } from "../support/socks-app.ts";
 import { VPROXY_TRANSPORTS, VproxyTunnel } from "../support/vproxy-tunnel.ts";
@@ -85,6 +86,29 @@ test("vproxy answers browsers beside its agents", { skip, timeout: 60_000 }, asy
   assert.equal((await fetch(`${base}/nothing`)).status, 404);
   assert.equal((await fetch(`${base}/tools/resolve?domain=localhost`)).status, 401);
 });
+
+test("vproxy sends browsers on to https", { skip, timeout: 60_000 }, async () => {
+  const port = await lowPort();
+  const serveQuery = `redirect=${port}&domain=localhost`;
+  await using tunnel = await VproxyTunnel.start({ transport: "tls", serveQuery });
+  const moved = await fetch(`http://127.0.0.1:${port}/a?b=c`, { redirect: "manual" });
+  assert.equal(moved.status, 301);
+  assert.equal(moved.headers.get("location"), `https://localhost:${tunnel.servePort}/a?b=c`);
+});
+
+for (const transport of VPROXY_TRANSPORTS) {
+  test(`vproxy over ${transport} hears that its server says goodbye`, {
+    skip,
+    timeout: 60_000,
+  }, async () => {
+    await using tunnel = await VproxyTunnel.start({ transport });
+    await tunnel.connect.waitFor(/"tunnel up"/, { on: "stderr" });
+    tunnel.serve.kill("SIGTERM");
+    const { code } = await tunnel.serve.exit;
+    assert.equal(code, 0);
+    await tunnel.connect.waitFor(/"tunnel down"/, { on: "stderr", deadlineMs: 3_000 });
+  });
+}
 
 test("vproxy over KCP refuses a second server on its port", { timeout: 60_000 }, async () => {
   await using tunnel = await VproxyTunnel.start({ transport: "kcp" });

@@ -53,6 +53,7 @@ export class KcpCarrier {
    */
   async open(signal: AbortSignal): Promise<Connection> {
     signal.throwIfAborted();
+    this.#closing.signal.throwIfAborted();
     const { server } = this.#options;
     const driver = this.#current?.isOpen ? this.#current : await this.#next(signal);
     const target: Target = { network: "tcp", ...server };
