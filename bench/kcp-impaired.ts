@@ -113,6 +113,6 @@ const LINES: readonly Line[] = [
 const NOT_MEASURED: Measured = { megabytesPerSecond: Number.NaN, p50: Number.NaN, p99: Number.NaN };
 
 /** Of each of sixteen connections. */
-const ECHOES = 25;
+const ECHOES = 60;
 
 const SEED = 4711;

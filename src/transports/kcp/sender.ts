@@ -214,10 +214,11 @@ export class Sender {
           break;
         }
         left--;
-        if (isLate) this.#backOff(segment);
+        if (isLate && !this.#isThin(segment)) this.#backOff(segment);
         if (isLate) losses = "late";
         else if (losses === "none") losses = "passed";
         this.#transmit(segment, writer, now);
+        if (isLate && this.#isThin(segment)) segment.resendAt = now + 2 * intervalMs;
       }
       soonest = Math.min(soonest, segment.resendAt);
     }
@@ -240,6 +241,15 @@ export class Sender {
     this.#recovered = this.#flight.next;
     if (losses === "late") this.#congestion.collapse();
     else this.#congestion.shrink(this.#flight.waiting);
+  }
+
+  /**
+   * Whether a segment that was just sent for the second time should soon be for the third. With few
+   * segments in flight nothing passes a lost one, so each loss costs a whole timeout; one loss may,
+   * two of the same segment should not. That is the tail of all short answers on lossy lines.
+   */
+  #isThin({ transmissions }: FlyingSegment): boolean {
+    return this.#options.noDelay && transmissions === 2 && this.#flight.waiting <= THIN_SEGMENTS;
   }
 
   #backOff(segment: FlyingSegment): void {
@@ -283,5 +293,8 @@ function deadLinkError({ firstSentAt, transmissions }: FlyingSegment, now: numbe
 
 /** A process that slept may find everything late at once: that alone says nothing. */
 const SILENT_TRANSMISSIONS = 5;
+
+/** An answer of a few kilobytes; more than that brings news of its losses itself. */
+const THIN_SEGMENTS = 4;
 
 const NOTHING = new Uint8Array(0);
