@@ -1,8 +1,8 @@
-/** Who plays a part: Sluice, or the command that starts the original's programs. */
-export type Program = typeof OURS | string;
+/** Who plays a part: {@link OURS}, or the command that starts the original's programs. */
+export type Program = string;
 
 /** Sluice. */
-export const OURS = "ours";
+export const OURS: Program = "ours";
 
 /** WebSocks by its transport, or the bare tunnel. */
 export type LaneKind = "tcp" | "tls" | "kcp" | "kcp+tls" | "kcptun";
