@@ -19,7 +19,7 @@ export async function readClientTls(url: TunnelUrl, secrets: Secrets): Promise<T
     key: await secrets.pem(options.key, whose("key", url)),
     pins: options.pin,
     insecure: options.insecure,
-    ...alpnOf(url),
+    ...peculiaritiesOf(url),
   };
 }
 
@@ -41,10 +41,13 @@ export async function readServerTls(
     });
   }
   const ca = await secrets.pem(options.ca, whose("ca", url));
-  return { cert: certPem, key: keyPem, ca, serverName: options.domain, ...alpnOf(url) };
+  return { cert: certPem, key: keyPem, ca, serverName: options.domain, ...peculiaritiesOf(url) };
 }
 
-/** The original speaks HTTP/1.1 and says so; it refuses who offers something else alone. */
-function alpnOf({ system }: TunnelUrl): { readonly alpn?: readonly string[] } {
-  return system === "vproxy" ? { alpn: ["http/1.1"] } : {};
+/**
+ * The original speaks HTTP/1.1 and says so; it refuses who offers something else alone. At an alert
+ * that ends one side it ends both, and drops what it has not handed on yet.
+ */
+function peculiaritiesOf({ system }: TunnelUrl): Pick<TlsClientOptions, "alpn" | "endsQuietly"> {
+  return system === "vproxy" ? { alpn: ["http/1.1"], endsQuietly: true } : {};
 }

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { CertificateFactory, type Identity } from "../../../test/support/certificates.ts";
+import { CutLink } from "../../../test/support/cut-link.ts";
 import { Recorder } from "../../../test/support/recorder.ts";
 import { turns } from "../../../test/support/turns.ts";
 import { skipWithout } from "../../../test/support/which.ts";
@@ -42,6 +43,33 @@ describe("tls inside a connection", { skip: skipWithout("openssl"), timeout: 20_
     assert.deepEqual(near.events.slice(-2), ["end", "close"]);
     assert.deepEqual({ ...near.connection.info }, { transport: "tls", local: "a", peer: "b" });
     assert.deepEqual({ ...far.connection.info }, { transport: "tls", local: "b", peer: "a" });
+  });
+
+  test("ends one side after the other without an alert where it is told to", async () => {
+    const link = new CutLink(runtime);
+    const [near, far] = (
+      await Promise.all([
+        dial(link.near, { ca: ca.cert, endsQuietly: true }),
+        tlsAcceptor({ runtime, tls: { ...server, endsQuietly: true } }).accept(link.far),
+      ])
+    ).map((connection) => new Recorder(connection));
+    assert.ok(near !== undefined && far !== undefined);
+    near.connection.resume();
+    far.connection.resume();
+    near.connection.write([Buffer.from("question")]);
+    await far.received(8);
+    const { up } = link.bytes;
+    near.connection.finish();
+    await far.ended();
+    assert.equal(link.bytes.up, up, "TLS said something");
+    far.connection.write([Buffer.alloc(300_000)]);
+    await near.received(300_000);
+    const { down } = link.bytes;
+    far.connection.finish();
+    await Promise.all([near.closed(), far.closed()]);
+    assert.equal(link.bytes.down, down, "TLS said something");
+    assert.deepEqual(near.events, ["end", "close"]);
+    assert.deepEqual(far.events, ["end", "drain", "close"]);
   });
 
   test("tells several handshakes at one time apart", async () => {

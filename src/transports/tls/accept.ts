@@ -7,7 +7,7 @@ import { toDuplex } from "../../tunnel/duplex.ts";
 import type { Runtime } from "../../tunnel/runtime.ts";
 import { tlsConnection } from "./dial.ts";
 import { readServerOptions, type TlsServerOptions } from "./listen.ts";
-import { verifyErrorOf } from "./raw-socket.ts";
+import { endQuietly, verifyErrorOf } from "./raw-socket.ts";
 import { clientRefused, tlsError } from "./tls-options.ts";
 
 /** The listening end of TLS inside connections that are there already: streams of a tunnel. */
@@ -63,6 +63,7 @@ export function tlsAcceptor({
       }
       // Node's own servers do this for their sockets.
       socket.on("_tlsError", (error: Error) => void socket.destroy(error));
+      if (settings.endsQuietly === true) endQuietly(socket, carrier);
       // What runs below watches its own peer.
       return tlsConnection(socket, { runtime, keepaliveMs: 0, below: { local, peer } });
     },

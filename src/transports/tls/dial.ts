@@ -9,7 +9,7 @@ import { DuplexConnection } from "../../tunnel/duplex-connection.ts";
 import { toDuplex } from "../../tunnel/duplex.ts";
 import { connectSocket, type TcpDialOptions } from "../tcp/dial.ts";
 import { type TcpSocketOptions, tuneSocket } from "../tcp/tcp-connection.ts";
-import { resetTls } from "./raw-socket.ts";
+import { endQuietly, resetTls } from "./raw-socket.ts";
 import { isTlsFailure, spkiPin, type TlsClientOptions, tlsError, toPem } from "./tls-options.ts";
 
 /** Where and how to dial. */
@@ -111,6 +111,7 @@ export async function connectTls(options: TlsDialOptions): Promise<tls.TLSSocket
       ...(settings.key === undefined ? {} : { key: toPem(settings.key) }),
       ...(settings.alpn ? { ALPNProtocols: [...settings.alpn] } : {}),
     });
+    if (settings.endsQuietly === true) endQuietly(socket, raw);
     const settle = (act: () => void): void => {
       aborted.removeEventListener("abort", onAbort);
       socket.off("error", onError).off("secureConnect", onSecure);

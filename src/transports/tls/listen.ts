@@ -6,11 +6,11 @@ import { ConfigError, NetworkError, type TunnelError } from "../../errors.ts";
 import type { Listener, OnConnection } from "../../tunnel/connection.ts";
 import { listenSockets, type TcpListenOptions } from "../tcp/listen.ts";
 import { tlsConnection } from "./dial.ts";
-import { rawSocketOf } from "./raw-socket.ts";
-import { clientRefused, tlsError, toPem } from "./tls-options.ts";
+import { endQuietly, rawSocketOf } from "./raw-socket.ts";
+import { clientRefused, type TlsEndOptions, tlsError, toPem } from "./tls-options.ts";
 
 /** Certificate and key of a listening end, PEM. */
-export interface TlsServerOptions {
+export interface TlsServerOptions extends TlsEndOptions {
   readonly cert: string | Uint8Array;
   readonly key: string | Uint8Array;
   /** With it, clients must show a certificate that one of these PEM CAs signed. */
@@ -38,7 +38,11 @@ export async function listenTls(
   options: TlsListenOptions,
   onConnection: OnConnection,
 ): Promise<Listener> {
-  return await listenTlsSockets(options, (socket) => onConnection(tlsConnection(socket, options)));
+  return await listenTlsSockets(options, (socket) => {
+    const raw = rawSocketOf(socket);
+    if (options.tls.endsQuietly === true && raw !== undefined) endQuietly(socket, raw);
+    onConnection(tlsConnection(socket, options));
+  });
 }
 
 /** Hands over the TLS sockets whose handshake is done, for layers that wrap them. */

@@ -30,6 +30,14 @@ export function verifyErrorOf(
 }
 
 /**
+ * From now on the end of our side is that of the channel `below`, without an alert of TLS.
+ * Everything written has left TLS when its turn comes.
+ */
+export function endQuietly(socket: tls.TLSSocket, below: Duplex): void {
+  Object.assign(socket, { _final: (done: () => void) => void below.end(() => done()) });
+}
+
+/**
  * Ends a TLS connection such that the other end sees a hard end: TLS alone has no such thing.
  *
  * `raw.resetAndDestroy()` would take the handle away under TLS, which crashes Node. So TLS is

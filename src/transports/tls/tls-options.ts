@@ -1,8 +1,19 @@
 import { createHash, type X509Certificate } from "node:crypto";
 import { TunnelError } from "../../errors.ts";
 
+/** What either end may be told. */
+export interface TlsEndOptions {
+  /**
+   * Ends our side below TLS alone, without an alert, for peers that take the alert for the end of
+   * both sides. Then nobody can tell a cut stream from a whole one but the protocol above.
+   *
+   * @default false
+   */
+  readonly endsQuietly?: boolean | undefined;
+}
+
 /** How a dialling end judges the server, and what it shows of itself. */
-export interface TlsClientOptions {
+export interface TlsClientOptions extends TlsEndOptions {
   /** The name asked for and verified. @default the host dialled; no SNI for an IP address */
   readonly serverName?: string | undefined;
   /** PEM certificates to trust instead of the system's. */

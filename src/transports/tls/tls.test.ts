@@ -351,6 +351,34 @@ describe("tls", { skip: skipWithout("openssl"), timeout: 20_000 }, () => {
     }
   });
 
+  test("ends one side after the other without an alert where it is told to", async () => {
+    await using house = await listen({ tls: { ...server, endsQuietly: true } });
+    const bytes = { up: 0, down: 0 };
+    const halfOpen = { allowHalfOpen: true };
+    await using relay = await listenPlain((socket) => {
+      const behind = net.connect({ ...house.to, ...halfOpen });
+      socket.on("data", ({ byteLength }) => (bytes.up += byteLength)).pipe(behind);
+      behind.on("data", ({ byteLength }) => (bytes.down += byteLength)).pipe(socket);
+    }, halfOpen);
+    const near = await dial(
+      { ...house, to: relay.to },
+      { tls: { ca: ca.cert, endsQuietly: true } },
+    );
+    const far = await house.accepted();
+    near.connection.write([Buffer.from("question")]);
+    await far.received(8);
+    const { up } = bytes;
+    near.connection.finish();
+    await far.ended();
+    far.connection.write([Buffer.alloc(300_000)]);
+    await near.received(300_000);
+    const { down } = bytes;
+    far.connection.finish();
+    await Promise.all([near.closed(), far.closed()]);
+    assert.deepEqual(bytes, { up, down }, "TLS said something");
+    assert.deepEqual([near.events.at(-1), far.events.at(-1)], ["close", "close"]);
+  });
+
   test("says at the start when certificate and key cannot be used", async () => {
     const bad: TlsListenOptions["tls"][] = [
       { cert: server.cert, key: ca.key },
@@ -425,7 +453,10 @@ async function dial(house: House, options: Pick<TlsDialOptions, "tls">): Promise
 }
 
 /** A server that is no TLS server. */
-async function listenPlain(talk: (socket: net.Socket) => void): Promise<
+async function listenPlain(
+  talk: (socket: net.Socket) => void,
+  { allowHalfOpen = false } = {},
+): Promise<
   AsyncDisposable & {
     readonly to: { readonly host: string; readonly port: number };
     readonly accepted: Promise<net.Socket>;
@@ -433,7 +464,7 @@ async function listenPlain(talk: (socket: net.Socket) => void): Promise<
 > {
   const accepted = Promise.withResolvers<net.Socket>();
   const sockets: net.Socket[] = [];
-  const server = net.createServer((socket) => {
+  const server = net.createServer({ allowHalfOpen }, (socket) => {
     sockets.push(socket);
     socket.on("error", () => {});
     talk(socket);
