@@ -27,6 +27,8 @@ export type Wish =
   | "late"
   /** A line after the other side has ended. */
   | "after"
+  /** The same, but ends itself only 300 ms later. */
+  | "linger"
   /** Bytes without end, as fast as they are taken. */
   | "endless"
   /** A little now and then, without end. */
@@ -117,6 +119,12 @@ function serve(socket: net.Socket, first: Buffer): void {
       break;
     case "after":
       socket.resume().once("end", () => socket.end(answer("after your end")));
+      break;
+    case "linger":
+      socket.resume().once("end", () => {
+        socket.write(answer("after your end"));
+        setTimeout(() => socket.end(), 300);
+      });
       break;
     case "drip": {
       const timer = setInterval(() => socket.write(answer("drip")), 10);

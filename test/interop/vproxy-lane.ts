@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { CertificateFactory } from "../support/certificates.ts";
 import { type Child, start } from "../support/child-process.ts";
 import { type Impairment, LossyUdp } from "../support/lossy-udp.ts";
-import { lowPort } from "../support/low-port.ts";
+import { accepts, lowPort } from "../support/low-port.ts";
 import { ENV } from "../support/sluice-process.ts";
 import { socksConnect, type SocksTarget } from "../support/socks-app.ts";
 import { SLUICE } from "../support/tunnel.ts";
@@ -83,6 +83,7 @@ export class VproxyLane implements AsyncDisposable {
     const lane = new VproxyLane(options, settings, { target, folder, scope });
     try {
       lane.startRole("server");
+      await lane.#serverListens();
       lane.startRole("client");
       if (options.isHopeless !== true) await lane.ready();
       return lane;
@@ -158,6 +159,19 @@ export class VproxyLane implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     for (const child of this.#children.values()) child.kill("SIGKILL");
     await this.#scope.disposeAsync();
+  }
+
+  /** An agent that finds no server waits for half a minute before it looks again. */
+  async #serverListens(): Promise<void> {
+    if (this.kind === "kcptun") return; // no port to ask
+    const { process } = this.child("server");
+    const until = performance.now() + READY_MS;
+    while (!(await accepts(this.#settings.serverPort))) {
+      if (process.exitCode !== null || performance.now() > until) {
+        throw new Error("the server does not listen");
+      }
+      await sleep(25);
+    }
   }
 
   async #answers(): Promise<boolean> {
