@@ -1,4 +1,5 @@
 import { execFileSync } from "node:child_process";
+import { randomInt } from "node:crypto";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import net from "node:net";
@@ -105,19 +106,30 @@ export async function startTunnel(options: TunnelOptions = {}): Promise<TestTunn
   };
 }
 
-/** Ports nobody uses right now, all different. */
+/**
+ * Ports nobody uses right now, all different, and below those the system gives to connections that
+ * go out: until a program listens on its port, nobody else gets it by chance.
+ */
 export async function freePorts(count: number): Promise<[number, number, ...number[]]> {
-  const servers = Array.from({ length: Math.max(2, count) }, () => net.createServer());
-  const ports: number[] = [];
-  for (const server of servers) {
-    server.listen(0, "127.0.0.1");
-    await once(server, "listening");
-    const address = server.address();
-    ports.push(typeof address === "object" && address !== null ? address.port : 0);
+  const ports = new Set<number>();
+  while (ports.size < Math.max(2, count)) {
+    const port = randomInt(LOWEST_PORT, LOWEST_OUTGOING_PORT);
+    if (await isFree(port)) ports.add(port);
   }
-  for (const server of servers) server.close();
   const [first = 0, second = 0, ...rest] = ports;
   return [first, second, ...rest];
+}
+
+async function isFree(port: number): Promise<boolean> {
+  const server = net.createServer().listen(port, "127.0.0.1");
+  try {
+    await once(server, "listening");
+  } catch {
+    return false; // taken
+  }
+  server.close();
+  await once(server, "close");
+  return true;
 }
 
 /** A self-signed P-256 certificate for localhost, in files that go with the scope. */
@@ -168,3 +180,5 @@ function accepts(port: number): Promise<boolean> {
 }
 
 const START_MS = 30_000;
+const LOWEST_PORT = 15_000;
+const LOWEST_OUTGOING_PORT = 32_768;
