@@ -29,7 +29,7 @@ export interface LinkSocksLimits {
   readonly connectTimeoutMs: number;
   /** How long a quiet half-closed channel lives whose peer cannot half-close, ms. @default 30000 */
   readonly halfCloseGraceMs: number;
-  /** How long a provider holds what follows its ConnectResponse, ms. @default 10 */
+  /** How long a provider holds what follows its ConnectResponse, ms. @default 25 */
   readonly firstDataHoldMs: number;
 }
 
@@ -78,5 +78,5 @@ export const LINKSOCKS_DEFAULTS: Omit<LinkSocksOptions, "newId"> = {
   linkWindowBytes: 32 * 1024 * 1024,
   connectTimeoutMs: 15_000,
   halfCloseGraceMs: 30_000,
-  firstDataHoldMs: 10,
+  firstDataHoldMs: 25,
 };

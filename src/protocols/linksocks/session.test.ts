@@ -462,7 +462,7 @@ describe("a linksocks provider", () => {
     end.accept(1);
     assert.deepEqual(end.said(), ["ANSWER 1 ok"]);
     assert.equal(end.session.writable(1), 0);
-    end.pass(9);
+    end.pass(24);
     assert.deepEqual(end.events().slice(1), []);
     end.pass(1);
     assert.deepEqual(end.events(), ["writable 1"]);
@@ -484,7 +484,7 @@ describe("a linksocks provider", () => {
     end.accept(1);
     end.finish(1);
     assert.deepEqual(end.said(), ["ANSWER 1 ok"]);
-    end.pass(10);
+    end.pass(25);
     assert.deepEqual(end.said(), ["DISCONNECT 1 EOF"]);
   });
 
