@@ -80,7 +80,7 @@ async function measureWays(everything: AsyncDisposableStack): Promise<Row[]> {
     for (const way of [pipes, ...ways]) await throughput(way, order, note);
     for (const way of [direct, pipes, ...ways])
       await latency(way, order, { note, targetPort: target.port, isFirst: round === 0 });
-    for (const way of [direct, ...ways]) {
+    for (const way of [direct, pipes, ...ways]) {
       await latencyUnderLoad({ way, ask: order, askOther, note });
     }
   }

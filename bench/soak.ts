@@ -2,8 +2,7 @@
  * `node bench/soak.ts [--minutes 20] [--rate 200] [--kill 60 [--victims serve,provide]]`: LinkSocks for long,
  * through a connector, a server and a provider in a process each. Every channel carries random bytes
  * both ways and compares SHA-256. With `--kill SECONDS` one of the three is killed that often, at
- * random, and started again; programs of a killed `connect` may see an orderly end, which the kernel says
- * in its name. Prints one JSON object; exits 1 when a byte was lost in silence.
+ * random, and started again. Prints one JSON object; exits 1 when a byte was lost in silence.
  */
 import { createHash, randomBytes, randomInt } from "node:crypto";
 import { once } from "node:events";
@@ -102,8 +101,11 @@ function answerChannel(socket: net.Socket): void {
   });
 }
 
-/** How one channel went; `silent`: it ended in order and something was missing or wrong. */
-type Outcome = "done" | "failed" | "silent";
+/**
+ * How one channel went; `silent`: it ended in order and something was missing or wrong; `orphaned`:
+ * the same, when its own `connect` was killed, whose sockets the kernel ends as if all was well.
+ */
+type Outcome = "done" | "failed" | "silent" | "orphaned";
 
 async function runChannel(proxy: number, target: number): Promise<Outcome> {
   const socket = net.connect({ port: proxy, host: "127.0.0.1", allowHalfOpen: true });
@@ -189,7 +191,7 @@ async function soak(): Promise<boolean> {
   const [web, door, proxy] = [await freePort(), await freePort(), await freePort()];
   const fleet = scope.use(new Fleet({ web, door, proxy }));
   for (const role of ["serve", "provide", "connect"] as const) await fleet.start(role);
-  const counts: Record<Outcome, number> = { done: 0, failed: 0, silent: 0 };
+  const counts: Record<Outcome, number> = { done: 0, failed: 0, silent: 0, orphaned: 0 };
   const memory = new Map<Role, number[]>();
   const files = new Map<Role, number[]>();
   const recoveries: number[] = [];
@@ -206,8 +208,10 @@ async function soak(): Promise<boolean> {
     const due = Math.floor(((performance.now() - startedAt) / 1000) * rate);
     for (; opened < due; opened++) {
       if (running.size > MAX_RUNNING) continue;
+      const entrance = fleet.members.get("connect");
       const channel = runChannel(proxy, target).then((outcome) => {
-        counts[outcome]++;
+        const isOrphan = outcome === "silent" && fleet.members.get("connect") !== entrance;
+        counts[isOrphan ? "orphaned" : outcome]++;
         running.delete(channel);
       });
       running.add(channel);
@@ -247,7 +251,7 @@ async function soak(): Promise<boolean> {
     }),
   );
   const minutes = (performance.now() - startedAt) / 60_000;
-  const skipped = opened - counts.done - counts.failed - counts.silent;
+  const skipped = opened - Object.values(counts).reduce((sum, count) => sum + count, 0);
   const summary = { minutes, channels: counts, skipped, recoveriesMs: recoveries, processes };
   process.stdout.write(`${JSON.stringify(summary, undefined, 2)}\n`);
   const isWhole = killMs > 0 || (counts.failed === 0 && skipped === 0);
