@@ -1,12 +1,10 @@
 import { execFileSync } from "node:child_process";
-import { randomInt } from "node:crypto";
-import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
-import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Child, start } from "./child-process.ts";
+import { listening, lowPort } from "./low-port.ts";
 
 /** The transports of pong in this version. */
 export const PONG_TRANSPORTS = ["tcp", "tls", "ws", "wss"] as const;
@@ -106,30 +104,12 @@ export async function startTunnel(options: TunnelOptions = {}): Promise<TestTunn
   };
 }
 
-/**
- * Ports nobody uses right now, all different, and below those the system gives to connections that
- * go out: until a program listens on its port, nobody else gets it by chance.
- */
+/** Several of {@link lowPort}, all different. */
 export async function freePorts(count: number): Promise<[number, number, ...number[]]> {
   const ports = new Set<number>();
-  while (ports.size < Math.max(2, count)) {
-    const port = randomInt(LOWEST_PORT, LOWEST_OUTGOING_PORT);
-    if (await isFree(port)) ports.add(port);
-  }
+  while (ports.size < Math.max(2, count)) ports.add(await lowPort());
   const [first = 0, second = 0, ...rest] = ports;
   return [first, second, ...rest];
-}
-
-async function isFree(port: number): Promise<boolean> {
-  const server = net.createServer().listen(port, "127.0.0.1");
-  try {
-    await once(server, "listening");
-  } catch {
-    return false; // taken
-  }
-  server.close();
-  await once(server, "close");
-  return true;
 }
 
 /** A self-signed P-256 certificate for localhost, in files that go with the scope. */
@@ -152,33 +132,3 @@ export function certificate(scope: AsyncDisposableStack): {
   });
   return { cert, key };
 }
-
-/** Waits until something accepts on the port. Connecting is the only sign a program gives. */
-async function listening(port: number, child: Child): Promise<void> {
-  let ended = false;
-  void child.exit.then(() => {
-    ended = true;
-  });
-  const until = performance.now() + START_MS;
-  while (!(await accepts(port))) {
-    if (ended || performance.now() > until) {
-      throw new Error(`nothing listens on ${port}\n${child.stdout}\n${child.stderr}`);
-    }
-    await new Promise((resolve) => setTimeout(resolve, 25));
-  }
-}
-
-function accepts(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const probe = net.connect({ port, host: "127.0.0.1" });
-    probe.once("error", () => resolve(false));
-    probe.once("connect", () => {
-      probe.destroy();
-      resolve(true);
-    });
-  });
-}
-
-const START_MS = 30_000;
-const LOWEST_PORT = 15_000;
-const LOWEST_OUTGOING_PORT = 32_768;

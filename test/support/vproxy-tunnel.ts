@@ -1,5 +1,5 @@
 import { type Child, start } from "./child-process.ts";
-import { accepts, lowPort } from "./low-port.ts";
+import { listening, lowPort } from "./low-port.ts";
 import { ENV } from "./sluice-process.ts";
 import { certificate, SLUICE } from "./tunnel.ts";
 
@@ -125,20 +125,4 @@ export class VproxyTunnel implements AsyncDisposable {
   }
 }
 
-/** Waits until something accepts on the port. */
-async function listening(port: number, child: Child): Promise<void> {
-  let isOver = false;
-  void child.exit.then(() => {
-    isOver = true;
-  });
-  const until = performance.now() + START_MS;
-  while (!(await accepts(port))) {
-    if (isOver || performance.now() > until) {
-      throw new Error(`nothing listens on ${port}\n${child.stdout}\n${child.stderr}`);
-    }
-    await new Promise((resolve) => setTimeout(resolve, 25));
-  }
-}
-
-const START_MS = 30_000;
 const DEADLINE_MS = 300_000;
