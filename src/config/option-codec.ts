@@ -79,7 +79,10 @@ export const flag: OptionCodec<boolean> = one("on|off", parseFlag, formatFlag);
 export const hostName: OptionCodec<string> = one("NAME", parseName, String);
 
 /** The path of a directory. */
-export const directory: OptionCodec<string> = one("DIR", parseDirectory, String);
+export const directory: OptionCodec<string> = one("DIR", parsePath, String);
+
+/** The path of a file. */
+export const file: OptionCodec<string> = one("FILE", parsePath, String);
 
 /** One place to dial. */
 export const hostPort: OptionCodec<HostPort> = one("HOST:PORT", parseServer, ({ host, port }) =>
@@ -127,7 +130,7 @@ function parseServer(text: string): HostPort {
   throw new ConfigError(`"${text}" is no server: write host:port`);
 }
 
-function parseDirectory(text: string): string {
+function parsePath(text: string): string {
   if (text !== "" && !text.includes("\0")) return text;
   throw new ConfigError("path is empty");
 }

@@ -165,8 +165,8 @@ function portsOf({ system, transport, host, port, options }: TunnelUrl): {
   readonly at: ListenAddress;
   readonly isUdp: boolean;
 }[] {
-  const { hasKcp } = SYSTEMS[system].transports[transport] ?? { hasKcp: false };
-  const ports = [{ at: { host, port }, isUdp: hasKcp }];
+  const { isUdp = false, hasKcp = false } = SYSTEMS[system].transports[transport] ?? {};
+  const ports = [{ at: { host, port }, isUdp }];
   if (hasKcp && hasHealthPort(system, options)) ports.push({ at: { host, port }, isUdp: false });
   if (options.redirect !== undefined) {
     ports.push({ at: { host, port: options.redirect }, isUdp: false });

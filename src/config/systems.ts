@@ -15,7 +15,9 @@ export interface TransportInfo {
   readonly hasTls: boolean;
   /** Whether there is a request with a path and headers. */
   readonly hasHttp: boolean;
-  /** Whether it runs on UDP, in datagrams of KCP. */
+  /** Whether it runs on UDP. */
+  readonly isUdp: boolean;
+  /** Whether that is in datagrams of KCP. */
   readonly hasKcp: boolean;
 }
 
@@ -103,11 +105,17 @@ export function requireRole(system: SystemName, role: Role): void {
   throw new ConfigError(`${system} has no ${role} role; ${roleHint}`);
 }
 
-const tcp: TransportInfo = { defaultPort: 443, hasTls: false, hasHttp: false, hasKcp: false };
-const tls: TransportInfo = { defaultPort: 443, hasTls: true, hasHttp: false, hasKcp: false };
-const http: TransportInfo = { defaultPort: 80, hasTls: false, hasHttp: true, hasKcp: false };
-const kcp: TransportInfo = { defaultPort: 18_686, hasTls: false, hasHttp: false, hasKcp: true };
-const https: TransportInfo = { defaultPort: 443, hasTls: true, hasHttp: true, hasKcp: false };
+const tcp: TransportInfo = {
+  defaultPort: 443,
+  hasTls: false,
+  hasHttp: false,
+  isUdp: false,
+  hasKcp: false,
+};
+const tls: TransportInfo = { ...tcp, hasTls: true };
+const http: TransportInfo = { ...tcp, defaultPort: 80, hasHttp: true };
+const https: TransportInfo = { ...tls, hasHttp: true };
+const kcp: TransportInfo = { ...tcp, defaultPort: 18_686, isUdp: true, hasKcp: true };
 
 /** Every system, with everything a URL of it may say. */
 export const SYSTEMS: Readonly<Record<SystemName, SystemInfo>> = {
@@ -159,7 +167,10 @@ export const SYSTEMS: Readonly<Record<SystemName, SystemInfo>> = {
     hasFixedTarget: false,
   },
   godoxy: {
-    transports: { tls: { ...tls, defaultPort: 8_890 }, dtls: { ...tls, defaultPort: 8_890 } },
+    transports: {
+      tls: { ...tls, defaultPort: 8_890 },
+      dtls: { ...tls, defaultPort: 8_890, isUdp: true },
+    },
     readyTransports: [],
     roles: ["serve", "connect"],
     roleHint: "run `sluice serve` on the side whose network is lent",

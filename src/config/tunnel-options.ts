@@ -5,6 +5,7 @@ import {
   choice,
   directory,
   duration,
+  file,
   flag,
   type Header,
   headers,
@@ -78,7 +79,7 @@ export interface OptionValues {
   readonly gzip: number;
   /** pong: how long the answer to the client waits for a sign of the target. */
   readonly hold: Milliseconds;
-  /** vproxy: connections kept ready. */
+  /** vproxy, godoxy: connections kept ready. */
   readonly pool: number;
   /** vproxy: whether each step of a stream's opening waits for the answer to the one before. */
   readonly strict: boolean;
@@ -96,7 +97,16 @@ export interface OptionValues {
   readonly profile: KcpProfileName;
   /** vproxy over KCP: whether the TCP port of the same number is open, for health checks. */
   readonly health: boolean;
+  /** godoxy: zip with the CA, our certificate and its key. */
+  readonly store: string;
+  /** godoxy: the header that tells a target who asks. */
+  readonly proxyprotocol: ProxyProtocol;
+  /** godoxy: whether datagrams go over DTLS to the UDP port of the same number. */
+  readonly udp: boolean;
 }
+
+/** Versions of the PROXY protocol. */
+export type ProxyProtocol = (typeof PROXY_PROTOCOLS)[number];
 
 /** Who may have names resolved over HTTP. */
 export type ResolvePolicy = (typeof RESOLVE_POLICIES)[number];
@@ -149,7 +159,7 @@ export const NEEDS: Readonly<Record<OptionNeed, (transport: TransportInfo) => bo
   TLS: ({ hasTls }) => hasTls,
   HTTP: ({ hasHttp }) => hasHttp,
   KCP: ({ hasKcp }) => hasKcp,
-  TCP: ({ hasKcp }) => !hasKcp,
+  TCP: ({ isUdp }) => !isUdp,
 };
 
 /** Programs that speak pong, by the name the `peer` option uses. */
@@ -166,6 +176,9 @@ export const RESOLVE_POLICIES = ["off", "users", "anybody"] as const;
 
 /** The values of the `profile` option. */
 export const KCP_PROFILE_NAMES = ["fast", "normal", "vproxy"] as const;
+
+/** The values of the `proxyprotocol` option. */
+export const PROXY_PROTOCOLS = ["v1", "v2"] as const;
 
 /** Every option there is. */
 export const OPTIONS: Readonly<Record<OptionName, OptionDefinition>> = {
@@ -294,9 +307,10 @@ export const OPTIONS: Readonly<Record<OptionName, OptionDefinition>> = {
     roles: ["connect"],
   }),
   pool: option("pool", integer(0, 256), {
-    summary: "connections kept ready for the next stream; 0: none; default 4",
-    systems: ["vproxy"],
+    summary: "connections kept ready for the next stream; 0: none; default 4, godoxy 0",
+    systems: ["vproxy", "godoxy"],
     roles: ["connect"],
+    needs: { godoxy: "TCP" },
   }),
   strict: option("strict", flag, {
     summary: "say each step of a stream's opening only after the answer to the last; default off",
@@ -340,6 +354,23 @@ export const OPTIONS: Readonly<Record<OptionName, OptionDefinition>> = {
     systems: ["vproxy"],
     roles: ["serve"],
     needs: "KCP",
+  }),
+  store: option("store", file, {
+    summary: "zip of GoDoxy's certs folder: the CA, our certificate and its key",
+    systems: ["godoxy"],
+    roles: ["connect"],
+  }),
+  proxyprotocol: option("proxyprotocol", choice(PROXY_PROTOCOLS), {
+    summary: "tell targets who asks with a PROXY header; default: none",
+    systems: ["godoxy"],
+    roles: ["connect"],
+    needs: { godoxy: "TCP" },
+  }),
+  udp: option("udp", flag, {
+    summary: "carry datagrams over DTLS, to the UDP port of the same number; default on",
+    systems: ["godoxy"],
+    roles: ["connect"],
+    needs: { godoxy: "TCP" },
   }),
 };
 
