@@ -6,7 +6,7 @@ import { LinkSocksServer, type LinkSocksServerOptions } from "../protocols/links
 import type { ProxyPort, ProxyPortWish } from "../protocols/linksocks/server-api.ts";
 import { createLoginGuard } from "./login-guard.ts";
 import { type Secrets, whose } from "./secrets.ts";
-import type { ServedTunnel, ServeHooks, TunnelSystem } from "./system.ts";
+import type { FedTunnel, ServeHooks, TunnelSystem } from "./system.ts";
 
 /** Listens for forward clients, providers and connectors. */
 export const serveLinkSocks: NonNullable<TunnelSystem["serve"]> = async (
@@ -41,7 +41,7 @@ export const serveLinkSocks: NonNullable<TunnelSystem["serve"]> = async (
     balance: options.balance,
     guard: createLoginGuard(runtime.clock),
   });
-  const served: ServedTunnel = {
+  const served: FedTunnel = {
     accept: (connection, path) => server.accept(connection, path),
     web: {
       isSocket: (path) => server.isSocket(path),

@@ -13,7 +13,7 @@ import { bundleListeners } from "./bundled-listeners.ts";
 import { listenKcpTunnel } from "./kcp-listener.ts";
 import { listenForRedirects } from "./redirect-listener.ts";
 import { type Secrets, whose } from "./secrets.ts";
-import type { ServedTunnel } from "./system.ts";
+import type { FedTunnel, ServedTunnel } from "./system.ts";
 import { readServerTls } from "./tls-settings.ts";
 import { answerWeb } from "./web-answers.ts";
 
@@ -40,7 +40,6 @@ export async function listenForTunnel(
   const { transport, host, port, path, options } = url;
   const { keepalive: keepaliveMs = DEFAULT_KEEPALIVE_MS } = options;
   const at = { runtime, at: { host, port }, keepaliveMs, ackTimeoutMs: keepaliveMs };
-  const onConnection: OnConnection = (connection) => served.accept(connection, "");
   const onHandshakeError = (error: Error, peer: string): void => {
     logger.warn("connection refused", {
       peer,
@@ -49,9 +48,8 @@ export async function listenForTunnel(
     });
   };
   const tls = async (): Promise<TlsServerOptions> => await readServerTls(config, secrets);
-  const web = (): Partial<WsListenOptions> => {
-    if (served.web === undefined) return { path };
-    const { web: surface } = served;
+  const web = ({ web: surface }: FedTunnel): Partial<WsListenOptions> => {
+    if (surface === undefined) return { path };
     return {
       framing: "messages",
       path: (asked) => surface.isSocket(asked),
@@ -60,18 +58,23 @@ export async function listenForTunnel(
       anyOrigin: true,
     };
   };
-  const onUpgrade: Parameters<typeof listenWs>[1] = (connection, request) =>
-    served.accept(connection, request.path);
   const listen = async (): Promise<Listener> => {
+    if ("listen" in served) return await served.listen();
+    const onConnection: OnConnection = (connection) => served.accept(connection, "");
+    const onUpgrade: Parameters<typeof listenWs>[1] = (connection, request) =>
+      served.accept(connection, request.path);
     switch (transport) {
       case "tcp":
         return await listenTcp(at, onConnection);
       case "tls":
         return await listenTls({ ...at, tls: await tls(), onHandshakeError }, onConnection);
       case "ws":
-        return await listenWs({ ...at, ...web(), onHandshakeError }, onUpgrade);
+        return await listenWs({ ...at, ...web(served), onHandshakeError }, onUpgrade);
       case "wss":
-        return await listenWs({ ...at, ...web(), tls: await tls(), onHandshakeError }, onUpgrade);
+        return await listenWs(
+          { ...at, ...web(served), tls: await tls(), onHandshakeError },
+          onUpgrade,
+        );
       case "kcp":
       case "kcp+tls":
         return await listenKcpTunnel(url, { runtime, logger, onConnection });

@@ -45,8 +45,18 @@ export interface ConnectedTunnel extends StreamOpener {
   close(graceMs: number): Promise<void>;
 }
 
-/** The listening end of a tunnel; a listener feeds it connections. */
-export interface ServedTunnel {
+/** The listening end of a tunnel. */
+export type ServedTunnel = FedTunnel | ListeningTunnel;
+
+/** One that opens its port itself: its peers are told apart before there is a byte channel. */
+export interface ListeningTunnel {
+  /** @throws ConfigError when the address is not to be had, or a certificate */
+  listen(): Promise<Listener>;
+  close(graceMs: number): Promise<void>;
+}
+
+/** One that a listener feeds with connections. */
+export interface FedTunnel {
   /** @param path of the request a WebSocket began with, and its query; else empty */
   accept(connection: Connection, path: string): void;
   /** For systems whose WebSockets carry messages: what else they do with HTTP. */

@@ -9,7 +9,7 @@ import type { Connection } from "../tunnel/connection.ts";
 import { RenamedConnection } from "../tunnel/renamed-connection.ts";
 import { tunnelTuning } from "./kcp.ts";
 import { createLoginGuard } from "./login-guard.ts";
-import type { ServedTunnel, SystemContext, TunnelSystem } from "./system.ts";
+import type { FedTunnel, SystemContext, TunnelSystem } from "./system.ts";
 import { readServerTls } from "./tls-settings.ts";
 import { readUsers } from "./vproxy-login.ts";
 import { openWebFiles } from "./web-files.ts";
@@ -33,7 +33,7 @@ export const serveVproxy: NonNullable<TunnelSystem["serve"]> = async (
     web: await webOptions(config),
   });
   if (transport === "tcp" || transport === "tls") {
-    const direct: ServedTunnel = {
+    const direct: FedTunnel = {
       accept: (connection) => server.accept(connection),
       close: async (graceMs) => await server.close(graceMs),
     };
@@ -51,7 +51,7 @@ function serveTunnels(
   { url }: ServeConfig,
   { runtime, logger }: SystemContext,
   { server, tls }: { readonly server: VproxyServer; readonly tls: TlsAcceptor | undefined },
-): ServedTunnel {
+): FedTunnel {
   const { host, port, options } = url;
   const accept = (connection: Connection): void => {
     if (tls === undefined) {
