@@ -20,6 +20,8 @@ export interface IdentityOptions {
   readonly isCa?: boolean | undefined;
   /** @default ec */
   readonly keyType?: "ec" | "rsa" | "ed25519" | undefined;
+  /** Further ones, as openssl spells them: `keyUsage=critical,digitalSignature`. */
+  readonly extensions?: readonly string[] | undefined;
 }
 
 /** Makes certificates with the `openssl` program, in a directory that is gone when disposed. */
@@ -41,6 +43,7 @@ export class CertificateFactory implements Disposable {
     const extensions = [
       `subjectAltName=${names}`,
       `basicConstraints=critical,CA:${isCa ? "TRUE" : "FALSE"}`,
+      ...(options.extensions ?? []),
     ];
     if (issuer === undefined && days > 0) {
       const added = extensions.flatMap((extension) => ["-addext", extension]);
