@@ -87,6 +87,11 @@ export function connectInput(args: readonly string[], flags: ConnectFlags): Conf
   return { connect, inbounds, routes: toRoutes(flags.route ?? []) };
 }
 
+/** What `ping` dials. */
+export function pingInput(url: string): ConfigInput {
+  return { connect: toTunnels([url], "connect") };
+}
+
 /** Where the server names the one target, there is no proxy, and `-L LISTEN` says enough. */
 function withFixedTarget(
   { system, transport, host, port }: TunnelUrl,

@@ -5,6 +5,7 @@ import type { ConnectFlags, ProvideFlags, ServeFlags } from "./inputs.ts";
 import { IMPORTERS } from "./importers.ts";
 import type { CliIo } from "./io.ts";
 import type { ImportFlags } from "./run-import.ts";
+import type { PingFlags } from "./run-ping.ts";
 
 /** What the commands do; the program only reads the command line. */
 export interface Actions {
@@ -26,6 +27,7 @@ export interface Actions {
   ): Promise<void>;
   run(file: string | undefined, flags: TableFlags, globals: GlobalFlags): Promise<void>;
   check(files: readonly string[]): Promise<void>;
+  ping(url: string, flags: PingFlags, globals: GlobalFlags): Promise<void>;
   printConfig(command: readonly string[], globals: GlobalFlags): Promise<void>;
   import(kind: string, inputs: readonly string[], flags: ImportFlags): Promise<void>;
   completion(shell: string, program: Command): Promise<void>;
@@ -62,7 +64,7 @@ export function buildProgram(actions: Actions, io: CliIo, version: string): Comm
     .option("--grace <TIME>", "for running streams at the end; 10s (SLUICE_GRACE)")
     .version(version, "-V, --version", "print the version")
     .helpOption("-h, --help", "print help; also COMMAND --help")
-    .addHelpText("after", "\nTry it: sluice up. Reference: docs/configuration.md");
+    .addHelpText("after", "Try it: sluice up. Reference: docs/configuration.md");
   const globals = (): GlobalFlags => program.opts<GlobalFlags>();
 
   const up = program
@@ -161,6 +163,19 @@ export function buildProgram(actions: Actions, io: CliIo, version: string): Comm
     .description("Prints every problem as file:line:column: path: what is wrong.")
     .action((files: string[]) => actions.check(files));
   examples(check, ["sluice check", "sluice check a.yaml b.yaml"]);
+
+  const ping = program
+    .command("ping")
+    .argument("<URL>", "tunnel URL, as for connect")
+    .usage("URL [OPTIONS]")
+    .summary("time each step of the way to a peer")
+    .description("Resolves, connects and logs in, and says where it ends and what to try.")
+    .addOption(jsonOption())
+    .action((url: string, flags: PingFlags) => actions.ping(url, flags, globals()));
+  examples(ping, [
+    "sluice ping pong+tls://env:ID@host:443",
+    "sluice ping --json linksocks+wss://env:TOKEN@host/socket",
+  ]);
 
   const print = program
     .command("print-config")

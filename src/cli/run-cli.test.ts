@@ -34,6 +34,7 @@ const COMMANDS = [
   "provide",
   "run",
   "check",
+  "ping",
   "print-config",
   "import",
   "completion",

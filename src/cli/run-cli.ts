@@ -15,7 +15,7 @@ import { ConfigError, type ErrorCode, TunnelError } from "../errors.ts";
 import { completionScript } from "./completion.ts";
 import { startDemoTarget } from "./demo-target.ts";
 import { freePort } from "./free-port.ts";
-import { connectInput, provideInput, serveInput, upInput } from "./inputs.ts";
+import { connectInput, pingInput, provideInput, serveInput, upInput } from "./inputs.ts";
 import { type CliIo, ExitCode } from "./io.ts";
 import { type Actions, buildProgram, type TableFlags } from "./program.ts";
 import { printError } from "./print-error.ts";
@@ -34,11 +34,16 @@ export async function runCli(argv: readonly string[], io: CliIo): Promise<ExitCo
   const checker: Actions["check"] = async (files) => {
     code = await checkFiles(files, io);
   };
+  const pinger: Actions["ping"] = async (url, flags, globals) => {
+    checkGlobals(globals);
+    const { runPing } = await import("./run-ping.ts");
+    code = await runPing(loadConfig(pingInput(url), globals, io.env), { io, flags });
+  };
   const importer: Actions["import"] = async (kind, inputs, flags) => {
     code = await runImport(kind, inputs, flags, io);
   };
   try {
-    const actions = { ...commands(io, starter), check: checker, import: importer };
+    const actions = { ...commands(io, starter), check: checker, import: importer, ping: pinger };
     await parse(argv, actions, io);
     return code;
   } catch (thrown) {
@@ -94,6 +99,7 @@ function commands(io: CliIo, sink: Sink): Actions {
       act(await readConfigFile(file ?? defaultFile(io), io.stdin), flags, globals),
     check: () => Promise.resolve(),
     import: () => Promise.resolve(),
+    ping: () => Promise.resolve(),
     printConfig: async (words, globals) => {
       const { argv } = impliedRun(words);
       await parse([...argv, ...globalArguments(globals)], commands(io, printer(io)), io);
