@@ -11,6 +11,7 @@ const LAYERS: Readonly<Record<string, number | undefined>> = {
   clock: 1,
   address: 2,
   tunnel: 3,
+  certificates: 4,
   protocols: 4,
   transports: 4,
   inbound: 4,
