@@ -11,7 +11,7 @@ import { CertificateFactory } from "../../test/support/certificates.ts";
 import { VECTOR_TIME, vectorText } from "../../test/support/godoxy-certificates.ts";
 import { ConfigError } from "../errors.ts";
 import { type CertificateRole, issueCertificate, makeAuthority } from "./authority.ts";
-import { factsOf, parseCertificate } from "./certificate-facts.ts";
+import { type CertificateFacts, factsOf, parseCertificate } from "./certificate-facts.ts";
 import type { PemPair } from "./pem-pair.ts";
 
 const NOW = new Date("2026-11-20T16:22:16.789Z");
@@ -124,9 +124,15 @@ describe("certificates in GoDoxy's profile", () => {
         const verify = (cert: string, authority: PemPair, purpose: string) =>
           spawnSync("openssl", [
             "verify",
-            ...["-attime", String(Math.floor(NOW.getTime() / 1000) + 60)],
-            ...["-purpose", purpose, "-verify_hostname", "godoxy.agent"],
-            ...["-CAfile", put("ca.pem", authority.cert), put("leaf.pem", cert)],
+            "-attime",
+            String(Math.floor(NOW.getTime() / 1000) + 60),
+            "-purpose",
+            purpose,
+            "-verify_hostname",
+            "godoxy.agent",
+            "-CAfile",
+            put("ca.pem", authority.cert),
+            put("leaf.pem", cert),
           ]).status === 0;
         assert.ok(verify(server.cert, ca, "sslserver"));
         assert.ok(verify(client.cert, ca, "sslclient"));
@@ -255,7 +261,7 @@ function makeAll(options: { readonly now: Date; readonly days?: number }): {
   return { ca, server: issue("server"), client: issue("client") };
 }
 
-function facts({ cert }: PemPair): object {
+function facts({ cert }: PemPair): Omit<CertificateFacts, "pin"> {
   const { pin, ...others } = factsOf(parseCertificate(cert));
   assert.match(pin, /^[A-Za-z0-9+/]{43}=$/);
   return others;
