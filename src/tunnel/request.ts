@@ -59,6 +59,8 @@ export interface StreamOpener extends Partial<PacketOpener> {
 
 /** One client's wish for an association. Exactly one of `accept` and `reject` is called, once. */
 export interface PacketRequest {
+  /** The only target its datagrams may go to, where the client named one. */
+  readonly target?: Target | undefined;
   readonly metadata: Metadata;
   /** Aborts when the client gave up before an answer. */
   readonly signal: AbortSignal;
