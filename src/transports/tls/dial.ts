@@ -95,7 +95,7 @@ export async function connectTls(options: TlsDialOptions): Promise<tls.TLSSocket
   });
   const aborted = AbortSignal.any([deadline.signal, ...(signal ? [signal] : [])]);
   return await new Promise((resolve, reject) => {
-    const { pins } = settings;
+    const { pins, resumption } = settings;
     // With a pin the key itself is the identity; with `insecure` there is none.
     const verifies = settings.insecure !== true && pins === undefined;
     const socket = tls.connect({
@@ -110,7 +110,13 @@ export async function connectTls(options: TlsDialOptions): Promise<tls.TLSSocket
       ...(settings.cert === undefined ? {} : { cert: toPem(settings.cert) }),
       ...(settings.key === undefined ? {} : { key: toPem(settings.key) }),
       ...(settings.alpn ? { ALPNProtocols: [...settings.alpn] } : {}),
+      ...(resumption?.ticket === undefined ? {} : { session: resumption.ticket }),
     });
+    if (resumption !== undefined) {
+      socket.on("session", (ticket) => {
+        resumption.ticket = ticket;
+      });
+    }
     if (settings.endsQuietly === true) endQuietly(socket, raw);
     const settle = (act: () => void): void => {
       aborted.removeEventListener("abort", onAbort);
@@ -118,6 +124,7 @@ export async function connectTls(options: TlsDialOptions): Promise<tls.TLSSocket
       act();
     };
     const fail = (error: Error): void => {
+      if (resumption !== undefined) resumption.ticket = undefined;
       settle(() => {
         socket.on("error", () => {}); // whatever still fails, nobody waits for it
         socket.destroy();
@@ -128,8 +135,10 @@ export async function connectTls(options: TlsDialOptions): Promise<tls.TLSSocket
     const onError = (cause: Error): void => fail(tlsError(cause, peer));
     const onSecure = (): void => {
       const certificate = socket.getPeerX509Certificate();
+      const shown = certificate === undefined ? undefined : spkiPin(certificate);
+      if (resumption !== undefined && !socket.isSessionReused()) resumption.pin = shown;
       if (pins !== undefined) {
-        const actual = certificate === undefined ? "" : spkiPin(certificate);
+        const actual = (socket.isSessionReused() ? resumption?.pin : shown) ?? "";
         if (!pins.includes(actual)) {
           const hint = `if the change is expected, set pin=${encodeURIComponent(actual)}`;
           const text = `${peer}: tls handshake: the server's key is not the pinned one`;

@@ -26,6 +26,16 @@ export interface TlsClientOptions extends TlsEndOptions {
   /** Accepts any certificate; pins hold all the same. Loud. */
   readonly insecure?: boolean | undefined;
   readonly alpn?: readonly string[] | undefined;
+  /** Remembers the last session with this server, so that the next handshake is shorter. @default none */
+  readonly resumption?: TlsResumption | undefined;
+}
+
+/** One server's last session. Only for dials with the same identity and the same trust. */
+export interface TlsResumption {
+  /** What the server gave us to come back with; secret. */
+  ticket?: Buffer | undefined;
+  /** The key (SPKI) the server proved when the session began: it shows no certificate again. */
+  pin?: string | undefined;
 }
 
 /** PEM as Node takes it. */

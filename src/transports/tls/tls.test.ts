@@ -13,8 +13,9 @@ import { ManualClock } from "../../clock/manual-clock.ts";
 import { NetworkError, PolicyError, TunnelError } from "../../errors.ts";
 import type { Connection, Listener } from "../../tunnel/connection.ts";
 import type { Runtime } from "../../tunnel/runtime.ts";
-import { dialTls, type TlsDialOptions } from "./dial.ts";
+import { connectTls, dialTls, type TlsDialOptions } from "./dial.ts";
 import { listenTls, type TlsListenOptions } from "./listen.ts";
+import type { TlsClientOptions, TlsResumption } from "./tls-options.ts";
 
 describe("tls", { skip: skipWithout("openssl"), timeout: 20_000 }, () => {
   let factory: CertificateFactory;
@@ -45,6 +46,33 @@ describe("tls", { skip: skipWithout("openssl"), timeout: 20_000 }, () => {
     assert.equal(info.transport, "tls");
     assert.equal(info.peer, house.address);
     assert.equal(info.local, far.connection.info.peer);
+  });
+
+  test("comes back with the session it had, and judges the server all the same", async () => {
+    const client = factory.make({ issuer: ca });
+    await using house = await listen({ tls: { ...server, ca: ca.cert } });
+    const resumption: TlsResumption = {};
+    const { pins, ...identity } = {
+      pins: [factory.pin(server)],
+      cert: client.cert,
+      key: client.key,
+    };
+    const settings = { ca: ca.cert, ...identity, resumption };
+    const visit = async (more: Partial<TlsClientOptions> = {}): Promise<boolean> => {
+      const address = house.address.split(":");
+      const to = { host: "127.0.0.1", port: Number(address.at(-1)) };
+      const socket = await connectTls({ runtime: runtime(), to, tls: { ...settings, ...more } });
+      const given = resumption.ticket === undefined ? once(socket, "session") : undefined;
+      await given;
+      const isResumed = socket.isSessionReused();
+      socket.destroy();
+      return isResumed;
+    };
+    assert.equal(await visit(), false);
+    assert.equal(await visit(), true);
+    assert.equal(await visit({ pins }), true);
+    await assert.rejects(visit({ pins: ["AAAA"] }), /not the pinned one/);
+    assert.equal(resumption.ticket, undefined);
   });
 
   test("asks for the name it dials, and for none when that is an address", async () => {
