@@ -60,6 +60,10 @@ describe("a credential", () => {
     assert.deepEqual(parsePemSource("file:server.pem"), { kind: "file", path: "server.pem" });
     assert.deepEqual(parsePemSource("env:KEY"), { kind: "env", name: "KEY" });
     assert.equal(parsePemSource("-----BEGIN PRIVATE KEY-----\n…").kind, "literal");
+    assert.equal(
+      parsePemSource("LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0t;LS0tLS1CRUdJTiBF").kind,
+      "literal",
+    );
     assert.throws(() => parsePemSource(""), /path is empty/);
   });
 });

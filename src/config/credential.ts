@@ -1,3 +1,4 @@
+import { isPairText } from "../certificates/pem-pair.ts";
 import { ConfigError } from "../errors.ts";
 import { HIDDEN, Secret } from "./secret.ts";
 
@@ -57,12 +58,14 @@ export function formatCredential(
 }
 
 /**
- * Reads a reference to PEM text: like a credential, but a bare word is a path.
+ * Reads a reference to PEM text, or to GoDoxy's pair text: like a credential, but a bare word is a
+ * path.
  *
  * @throws ConfigError as {@link parseCredential}
  */
 export function parsePemSource(text: string): Credential {
-  if (/^(env|file|cmd):/.test(text) || text.startsWith(PEM_START)) return parseCredential(text);
+  const isText = text.startsWith(PEM_START) || isPairText(text);
+  if (/^(env|file|cmd):/.test(text) || isText) return parseCredential(text);
   if (text === "") throw new ConfigError("path is empty");
   return { kind: "file", path: text };
 }

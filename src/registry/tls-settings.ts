@@ -14,9 +14,9 @@ export async function readClientTls(url: TunnelUrl, secrets: Secrets): Promise<T
   const { options } = url;
   return {
     serverName: options.sni,
-    ca: await secrets.pem(options.ca, whose("ca", url)),
-    cert: await secrets.pem(options.cert, whose("cert", url)),
-    key: await secrets.pem(options.key, whose("key", url)),
+    ca: await secrets.pem(options.ca, whose("ca", url), "cert"),
+    cert: await secrets.pem(options.cert, whose("cert", url), "cert"),
+    key: await secrets.pem(options.key, whose("key", url), "key"),
     pins: options.pin,
     insecure: options.insecure,
     ...peculiaritiesOf(url),
@@ -33,14 +33,14 @@ export async function readServerTls(
   secrets: Secrets,
 ): Promise<TlsServerOptions> {
   const { transport, options } = url;
-  const certPem = await secrets.pem(options.cert ?? cert, whose("cert", url));
-  const keyPem = await secrets.pem(options.key ?? key, whose("key", url));
+  const certPem = await secrets.pem(options.cert ?? cert, whose("cert", url), "cert");
+  const keyPem = await secrets.pem(options.key ?? key, whose("key", url), "key");
   if (certPem === undefined || keyPem === undefined) {
     throw new ConfigError(`${transport} needs a certificate and its key`, {
       hint: "give --cert cert.pem --key key.pem, or cert: and key: in the file",
     });
   }
-  const ca = await secrets.pem(options.ca, whose("ca", url));
+  const ca = await secrets.pem(options.ca, whose("ca", url), "cert");
   return { cert: certPem, key: keyPem, ca, serverName: options.domain, ...peculiaritiesOf(url) };
 }
 
