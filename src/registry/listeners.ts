@@ -82,7 +82,7 @@ export async function listenForTunnel(
         throw new ConfigError(`transport ${transport} cannot be listened on in this version`);
     }
   };
-  const certificate = await secrets.pem(options.cert ?? cert, whose("cert", url));
+  const certificate = await secrets.pem(options.cert ?? cert, whose("cert", url), "cert");
   const certificateExpires = certificate === undefined ? undefined : expiry(certificate);
   const listener = await listen();
   const chosen = Number(/\d+$/.exec(listener.address)?.[0]);
