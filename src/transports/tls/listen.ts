@@ -2,7 +2,7 @@ import type net from "node:net";
 import tls from "node:tls";
 import { formatHostPort } from "../../address/target.ts";
 import type { Timer } from "../../clock/clock.ts";
-import { ConfigError, NetworkError, type TunnelError } from "../../errors.ts";
+import { ConfigError, NetworkError, PolicyError, type TunnelError } from "../../errors.ts";
 import type { Listener, OnConnection } from "../../tunnel/connection.ts";
 import { listenSockets, type TcpListenOptions } from "../tcp/listen.ts";
 import { tlsConnection } from "./dial.ts";
@@ -27,6 +27,20 @@ export interface TlsListenOptions extends TcpListenOptions {
   readonly handshakeTimeoutMs?: number | undefined;
   /** Hears of every failed handshake. */
   readonly onHandshakeError?: ((error: Error, peer: string) => void) | undefined;
+  /** Handshakes in progress at one time; past it the oldest one is ended. @default no limit of its own */
+  readonly maxHandshakes?: number | undefined;
+  /** What a client hears that speaks HTTP without TLS, before it is hung up on. @default nothing */
+  readonly plaintextAnswer?: string | undefined;
+}
+
+/** A listener whose certificate can change while it listens. */
+export interface TlsListener extends Listener {
+  /**
+   * Shows another certificate to whoever comes from now on; who is there already stays undisturbed.
+   *
+   * @throws ConfigError when certificate and key do not fit; the former ones stay in use then
+   */
+  replaceCertificate(cert: string | Uint8Array, key: string | Uint8Array): void;
 }
 
 /**
@@ -49,9 +63,11 @@ export async function listenTls(
 export async function listenTlsSockets(
   options: TlsListenOptions,
   onSocket: (socket: tls.TLSSocket) => void,
-): Promise<Listener> {
+): Promise<TlsListener> {
   const server = createTlsServer(options.tls);
   const handshakes = new WeakMap<net.Socket, PendingHandshake>();
+  /** Oldest first. */
+  const pending = new Set<PendingHandshake>();
   server.on("secureConnection", (socket) => {
     const raw = rawSocketOf(socket);
     if (raw !== undefined) handshakes.get(raw)?.settle();
@@ -61,28 +77,52 @@ export async function listenTlsSockets(
     const raw = rawSocketOf(socket);
     const verdict: unknown = socket.authorizationError; // a code, or null
     const code = typeof verdict === "string" ? verdict : undefined;
+    const answer = isPlaintextHttp(error) ? options.plaintextAnswer : undefined;
+    // Below TLS, which has said nothing yet.
+    if (answer !== undefined) raw?.write(answer);
     if (raw !== undefined) handshakes.get(raw)?.fail(error, code);
-    socket.destroy();
+    if (answer === undefined) socket.destroy();
   });
-  return await listenSockets(options, (raw) => {
-    handshakes.set(raw, new PendingHandshake(raw, options));
+  const listener = await listenSockets(options, (raw) => {
+    const entry: PendingHandshake = new PendingHandshake(raw, {
+      ...options,
+      onSettled: () => void pending.delete(entry),
+    });
+    handshakes.set(raw, entry);
+    pending.add(entry);
+    const [oldest] = pending;
+    if (pending.size > (options.maxHandshakes ?? Infinity)) oldest?.giveWay();
     server.emit("connection", raw);
   });
+  const replaceCertificate: TlsListener["replaceCertificate"] = (cert, key) => {
+    readServerOptions({ ...options.tls, cert, key }, (read) => {
+      tls.createSecureContext(read); // throws before anything changed
+      server.setSecureContext(read);
+    });
+  };
+  return { ...listener, replaceCertificate };
+}
+
+function isPlaintextHttp(error: Error): boolean {
+  const code = "code" in error ? error.code : undefined;
+  return code === "ERR_SSL_HTTP_REQUEST" || code === "ERR_SSL_HTTPS_PROXY_REQUEST";
 }
 
 /** One handshake, from the accepted socket to its end. */
 class PendingHandshake {
   readonly #raw: net.Socket;
   readonly #onError: TlsListenOptions["onHandshakeError"];
+  readonly #onSettled: () => void;
   /** Asked before it is gone. */
   readonly #peer: string;
   readonly #timer: Timer;
   #isSettled = false;
 
-  constructor(raw: net.Socket, options: TlsListenOptions) {
-    const { runtime, handshakeTimeoutMs = 10_000, onHandshakeError } = options;
+  constructor(raw: net.Socket, options: TlsListenOptions & { readonly onSettled: () => void }) {
+    const { runtime, handshakeTimeoutMs = 10_000, onHandshakeError, onSettled } = options;
     this.#raw = raw;
     this.#onError = onHandshakeError;
+    this.#onSettled = onSettled;
     this.#peer = formatHostPort(raw.remoteAddress ?? "-", raw.remotePort ?? 0);
     // All of it, not one read: dripping bytes does not stretch it.
     this.#timer = runtime.clock.schedule(handshakeTimeoutMs, () => {
@@ -97,6 +137,13 @@ class PendingHandshake {
   settle(): void {
     this.#isSettled = true;
     this.#timer.cancel();
+    this.#onSettled();
+  }
+
+  /** Others came after it, and too many. */
+  giveWay(): void {
+    const text = `${this.#peer}: tls handshake ended: too many are in progress`;
+    this.#failed(new PolicyError("ERR_LIMIT", text));
   }
 
   /** @param verdict what is wrong with the client's certificate, if that is it */
