@@ -1,8 +1,9 @@
-import { DtlsAlert } from "./alerts.ts";
+import { DtlsAlert, encodeFatal } from "./alerts.ts";
 import { readFragment } from "./fragments.ts";
 import { encodeMessage, HandshakeType } from "./handshake-messages.ts";
+import { DTLS_1_2, judgeClientHello, RANDOM_BYTES } from "./hello-messages.ts";
 import { ContentType, decodeRecords, encodeRecord } from "./records.ts";
-import { vector8, WireReader } from "./wire.ts";
+import { u16, vector8, WireReader } from "./wire.ts";
 
 /** A ClientHello as it came in one datagram of epoch 0, in one record or several. */
 export interface ReceivedClientHello {
@@ -53,9 +54,23 @@ export function writeHelloVerifyRequest(
   hello: Pick<ReceivedClientHello, "recordSeq">,
   cookie: Uint8Array,
 ): Uint8Array {
-  const body = Buffer.concat([DTLS_1_2, vector8(cookie)]);
+  const body = Buffer.concat([u16(DTLS_1_2), vector8(cookie)]);
   const message = encodeMessage({ type: HandshakeType.helloVerifyRequest, seq: 0, body });
   return encodeRecord(ContentType.handshake, 0, hello.recordSeq, message);
+}
+
+/**
+ * One datagram: the alert that answers a ClientHello outside our profile, as if at the first look;
+ * `undefined` when the hello fits. Keeps no state, so that it can be said before the cookie.
+ */
+export function refuseClientHello(hello: ReceivedClientHello): Uint8Array | undefined {
+  try {
+    judgeClientHello(hello.body);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof DtlsAlert)) throw error;
+    return encodeRecord(ContentType.alert, 0, hello.recordSeq, encodeFatal(error.alert));
+  }
 }
 
 function parse(
@@ -78,8 +93,3 @@ function parse(
     throw error;
   }
 }
-
-/** The version field of DTLS 1.2. */
-export const DTLS_1_2: Uint8Array = Uint8Array.of(0xfe, 0xfd);
-
-const RANDOM_BYTES = 32;

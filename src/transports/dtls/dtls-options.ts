@@ -45,7 +45,7 @@ export interface DtlsServerOptions extends DtlsEndOptions {
 }
 
 /** Groups for the key exchange, in the order we like them. */
-export type DtlsGroup = "x25519" | "P-256";
+export type DtlsGroup = "x25519" | "P-256" | "P-384";
 
 /** One end's share of a key exchange. */
 export interface EphemeralKeys {

@@ -79,6 +79,11 @@ export class Reassembler {
     this.#nextSeq = nextSeq;
   }
 
+  /** Number of the message that is handed on next. */
+  get nextSeq(): number {
+    return this.#nextSeq;
+  }
+
   /** "repeated": its message was handed on already. */
   push({ type, seq, messageBytes, offset, bytes }: Fragment): Reassembled {
     if (seq < this.#nextSeq) return "repeated";
