@@ -18,12 +18,13 @@ export interface ProxiedEnds {
 }
 
 /**
- * The bytes in front of a stream's payload. Ends that are no addresses of one family are told as
- * unknown (v1) or as our own connection (v2), for which a target takes the connection's own ends.
+ * The bytes in front of a stream's payload. A source that is no address is told as unknown (v1) or
+ * as our own connection (v2), for which a target takes the connection's own ends; a destination that
+ * is a name, which the agent resolves, as the unspecified address with its port.
  */
 export function encodeProxyHeader(version: ProxyHeaderVersion, ends: ProxiedEnds): Uint8Array {
-  const [source, destination] = [readEnd(ends.source), readEnd(ends.destination)];
-  const pair = source && destination ? sameFamily(source, destination) : undefined;
+  const source = readEnd(ends.source);
+  const pair = source && sameFamily(source, readDestination(ends.destination, source));
   return version === "v1" ? encodeV1(pair) : encodeV2(pair);
 }
 
@@ -60,6 +61,12 @@ function readEnd(text: string): End | undefined {
   const end = parseHostPort(text.replace(/%[^\]]*/, ""));
   const ip = end === undefined ? undefined : parseIp(end.host);
   return end === undefined || ip === undefined ? undefined : { ip: unmapIpv4(ip), port: end.port };
+}
+
+function readDestination(text: string, { ip }: End): End {
+  const known = readEnd(text);
+  if (known !== undefined) return known;
+  return { ip: new Uint8Array(ip.byteLength), port: parseHostPort(text)?.port ?? 0 };
 }
 
 /** Two ends of one family: an IPv4 address is also one of IPv6. */
