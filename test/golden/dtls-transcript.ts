@@ -109,7 +109,7 @@ function plaintextOf({ hex: digits, hexPrefix, length, sha256 }: RawLine): Uint8
 }
 
 function fateOf(line: RawLine): Datagram["fate"] {
-  return FATES.find((fate) => line[fate] === true);
+  return FATES.find((fate) => (line[fate] ?? false) !== false);
 }
 
 function keysOf(raw: RawKeys): DtlsKeys {
@@ -169,10 +169,10 @@ interface RawLine {
   readonly hexPrefix?: string;
   readonly length?: number;
   readonly sha256?: string;
-  readonly duplicated?: boolean;
-  readonly held?: boolean;
-  readonly dropped?: boolean;
-  readonly delivered?: boolean;
+  readonly duplicated?: unknown;
+  readonly held?: unknown;
+  readonly dropped?: unknown;
+  readonly delivered?: unknown;
 }
 
 const FATES = ["duplicated", "held", "dropped", "delivered"] as const;
