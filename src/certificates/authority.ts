@@ -126,6 +126,28 @@ function openAuthority(
   return { certificate, privateKey };
 }
 
+/**
+ * Makes sure that a certificate can carry a common name.
+ *
+ * @throws ConfigError saying why not
+ */
+export function checkCommonName(name: string): void {
+  checkName(name);
+  if (name.length <= MAX_COMMON_NAME) return;
+  throw new ConfigError(`name of ${name.length} characters exceeds ${MAX_COMMON_NAME}: "${name}"`);
+}
+
+/**
+ * Makes sure that a certificate can carry a name: a host name or an IP address.
+ *
+ * @throws ConfigError saying why not
+ */
+export function checkName(name: string): void {
+  if (parseIp(name) !== undefined) return;
+  if (/^(?:\*\.)?[\w-]{1,63}(?:\.[\w-]{1,63})*$/.test(name) && name.length <= MAX_NAME) return;
+  throw new ConfigError(`"${name}" is no host name and no IP address`);
+}
+
 interface Contents extends CertificateOptions {
   readonly days: number;
   readonly notAfterLimit?: Date | undefined;
@@ -177,12 +199,7 @@ function pointOf(spki: Uint8Array): Uint8Array {
 }
 
 function nameOf(commonName: string, unit?: string): Uint8Array {
-  if (commonName.length > MAX_COMMON_NAME) {
-    throw new ConfigError(
-      `name of ${commonName.length} characters exceeds ${MAX_COMMON_NAME}: "${commonName}"`,
-    );
-  }
-  checkName(commonName);
+  checkCommonName(commonName);
   const attribute = (id: string, value: string): Uint8Array =>
     der(Tag.set, sequence(objectIdentifier(id), text(value)));
   return sequence(
@@ -196,12 +213,6 @@ function altName(name: string): Uint8Array {
   checkName(name);
   const address = parseIp(name);
   return address === undefined ? der(ALT_DNS, Buffer.from(name)) : der(ALT_IP, address);
-}
-
-function checkName(name: string): void {
-  if (parseIp(name) !== undefined) return;
-  if (/^(?:\*\.)?[\w-]{1,63}(?:\.[\w-]{1,63})*$/.test(name) && name.length <= MAX_NAME) return;
-  throw new ConfigError(`"${name}" is no host name and no IP address`);
 }
 
 function extension(id: string, value: Uint8Array, weight?: "critical"): Uint8Array {

@@ -51,7 +51,7 @@ export function factsOf(certificate: X509Certificate): CertificateFacts {
 }
 
 /** SHA-256 of the public key (SPKI), base64: what `pin=` wants. */
-export function pinOf({ publicKey }: X509Certificate): string {
+export function pinOf({ publicKey }: Pick<X509Certificate, "publicKey">): string {
   const spki = publicKey.export({ type: "spki", format: "der" });
   return createHash("sha256").update(spki).digest("base64");
 }
@@ -94,7 +94,8 @@ function extendedUsagesOf({ keyUsage }: X509Certificate): string[] {
   return (ids ?? []).map((id) => EXTENDED_USAGES.get(id) ?? id);
 }
 
-function describeKey({
+/** The kind of a key: `EC prime256v1`, `RSA 2048`. */
+export function describeKey({
   asymmetricKeyType,
   asymmetricKeyDetails,
 }: X509Certificate["publicKey"]): string {

@@ -24,6 +24,8 @@ interface CommandWords {
   readonly options: readonly OptionWords[];
   /** Whether its arguments are files. */
   readonly takesFiles: boolean;
+  /** What its first argument may be, when that is one of some words. */
+  readonly kinds: readonly string[];
 }
 
 interface OptionWords {
@@ -45,9 +47,19 @@ function describe(program: Command): readonly CommandWords[] {
   return program.commands.map((command) => ({
     name: command.name(),
     summary: command.summary(),
-    options: [...optionsOf(command), ...globals],
+    options: distinct([...[command, ...command.commands].flatMap(optionsOf), ...globals]),
     takesFiles: FILE_COMMANDS.has(command.name()),
+    kinds: command.name() === "import" ? [...IMPORTERS.keys()] : command.commands.map(nameOf),
   }));
+}
+
+/** Commands of the same command share options. */
+function distinct(options: readonly OptionWords[]): OptionWords[] {
+  return [...new Map(options.map((option) => [option.long, option])).values()];
+}
+
+function nameOf(command: Command): string {
+  return command.name();
 }
 
 function bash(commands: readonly CommandWords[]): string {
@@ -57,6 +69,11 @@ function bash(commands: readonly CommandWords[]): string {
     return `    ${name}) COMPREPLY=($(compgen -W "${words.join(" ")}" -- "$word")${files}) ;;`;
   });
   const names = commands.map(({ name }) => name).join(" ");
+  const kinds = commands
+    .filter((command) => command.kinds.length > 0)
+    .map(({ name, kinds: words }) => {
+      return `    ${name}) COMPREPLY=($(compgen -W "${words.join(" ")}" -- "$word")); return ;;`;
+    });
   return `# bash completion for sluice
 _sluice() {
   local word="\${COMP_WORDS[COMP_CWORD]}" command="" index
@@ -66,12 +83,13 @@ _sluice() {
     esac
   done
   case "\${COMP_WORDS[COMP_CWORD - 1]}" in
-    --cert|--key) COMPREPLY=($(compgen -f -- "$word")); return ;;
+    --cert|--key|--ca|--ca-key|--out) COMPREPLY=($(compgen -f -- "$word")); return ;;
     --log-format) COMPREPLY=($(compgen -W "auto pretty json" -- "$word")); return ;;
     --log-level) COMPREPLY=($(compgen -W "debug info warn error" -- "$word")); return ;;
+    --format) COMPREPLY=($(compgen -W "pem pair zip" -- "$word")); return ;;
     completion) COMPREPLY=($(compgen -W "bash zsh fish" -- "$word")); return ;;
     print-config) COMPREPLY=($(compgen -W "${names}" -- "$word")); return ;;
-    import) COMPREPLY=($(compgen -W "${IMPORT_KINDS}" -- "$word")); return ;;
+${kinds.join("\n")}
   esac
   case "$command" in
     "") COMPREPLY=($(compgen -W "${names} --help --version" -- "$word")) ;;
@@ -84,14 +102,14 @@ complete -F _sluice sluice
 
 function zsh(commands: readonly CommandWords[]): string {
   const list = commands.map(({ name, summary }) => `    '${name}:${escapeQuotes(summary)}'`);
-  const cases = commands.map(({ name, options, takesFiles }) => {
+  const cases = commands.map(({ name, options, takesFiles, kinds: words }) => {
     const specs = options.map(({ long, short, description, takesValue }) => {
       const text = escapeQuotes(description).replaceAll(/[[\]:]/g, "\\$&");
       const value = takesValue ? `:value:${VALUES.get(long) ?? ""}` : "";
       const names = short === undefined ? `'*${long}` : `'*'{${short},${long}}'`;
       return `      ${names}[${text}]${value}'`;
     });
-    const kinds = name === "import" ? [`      '2:kind:(${IMPORT_KINDS})'`] : [];
+    const kinds = words.length > 0 ? [`      '2:kind:(${words.join(" ")})'`] : [];
     const rest = takesFiles ? [...kinds, "      '*:file:_files'"] : [];
     return `    ${name}) _arguments \\\n${[...specs, ...rest].join(" \\\n")} ;;`;
   });
@@ -115,9 +133,12 @@ compdef _sluice sluice
 }
 
 function fish(commands: readonly CommandWords[]): string {
-  const lines = commands.flatMap(({ name, summary, options, takesFiles }) => [
+  const lines = commands.flatMap(({ name, summary, options, takesFiles, kinds }) => [
     `complete -c sluice -n __fish_use_subcommand -a ${name} -d '${escapeFish(summary)}'`,
     ...(takesFiles ? [`complete -c sluice -n '__fish_seen_subcommand_from ${name}' -F`] : []),
+    ...(kinds.length > 0
+      ? [`complete -c sluice -n '__fish_seen_subcommand_from ${name}' -a '${kinds.join(" ")}'`]
+      : []),
     ...options.map(({ long, short, description, takesValue }) => {
       const flags = `${short === undefined ? "" : ` -s ${short.slice(1)}`} -l ${long.slice(2)}`;
       const value = takesValue ? " -r" : "";
@@ -128,7 +149,6 @@ function fish(commands: readonly CommandWords[]): string {
 complete -c sluice -f
 ${lines.join("\n")}
 complete -c sluice -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'
-complete -c sluice -n '__fish_seen_subcommand_from import' -a '${IMPORT_KINDS}'
 `;
 }
 
@@ -142,14 +162,22 @@ function escapeFish(text: string): string {
   return text.replaceAll(/['\\]/g, "\\$&");
 }
 
-const IMPORT_KINDS = [...IMPORTERS.keys()].join(" ");
-
-const FILE_COMMANDS: ReadonlySet<string> = new Set(["run", "check", "print-config", "import"]);
+const FILE_COMMANDS: ReadonlySet<string> = new Set([
+  "run",
+  "check",
+  "cert",
+  "print-config",
+  "import",
+]);
 
 /** What zsh offers as the value of an option. */
 const VALUES: ReadonlyMap<string, string> = new Map([
   ["--cert", "_files"],
   ["--key", "_files"],
+  ["--ca", "_files"],
+  ["--ca-key", "_files"],
+  ["--out", "_files"],
+  ["--format", "(pem pair zip)"],
   ["--log-format", "(auto pretty json)"],
   ["--log-level", "(debug info warn error)"],
 ]);

@@ -174,7 +174,7 @@ function requireClients(
   { system, transport, credential }: TunnelUrl,
   { clients, anonymous }: { clients: object; anonymous: boolean },
 ): void {
-  if (SYSTEMS[system].login === "none") return;
+  if (!hasCredentials(system)) return;
   if (anonymous || credential !== undefined || Object.keys(clients).length > 0) return;
   throw new ConfigError(`${system}+${transport} would let nobody in: no client is named`, {
     hint: CLIENT_HINTS[system] ?? "name one with --client, or let everybody in with --anonymous",
@@ -186,7 +186,8 @@ function requireCertificate(
   hasTls: boolean,
   { cert, key }: ServeFlags,
 ): void {
-  if (!hasTls) return;
+  // An agent may be configured by its environment instead.
+  if (!hasTls || SYSTEMS[system].login === "certificate") return;
   if ((options.cert ?? cert) !== undefined && (options.key ?? key) !== undefined) return;
   throw new ConfigError(`${system}+${transport} wants a certificate and its key`, {
     hint: "give --cert FILE --key FILE (PEM), or use a transport without TLS behind something that has it",

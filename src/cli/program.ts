@@ -2,6 +2,7 @@ import { Command, CommanderError, Option } from "commander";
 import type { GlobalFlags } from "../config/load.ts";
 import { didYouMean } from "../config/nearest.ts";
 import type { ConnectFlags, ProvideFlags, ServeFlags } from "./inputs.ts";
+import { addCertCommand, type CertActions } from "./cert-command.ts";
 import { IMPORTERS } from "./importers.ts";
 import type { CliIo } from "./io.ts";
 import type { ImportFlags } from "./run-import.ts";
@@ -28,6 +29,7 @@ export interface Actions {
   run(file: string | undefined, flags: TableFlags, globals: GlobalFlags): Promise<void>;
   check(files: readonly string[]): Promise<void>;
   ping(url: string, flags: PingFlags, globals: GlobalFlags): Promise<void>;
+  readonly cert: CertActions;
   printConfig(command: readonly string[], globals: GlobalFlags): Promise<void>;
   import(kind: string, inputs: readonly string[], flags: ImportFlags): Promise<void>;
   completion(shell: string, program: Command): Promise<void>;
@@ -176,6 +178,8 @@ export function buildProgram(actions: Actions, io: CliIo, version: string): Comm
     "sluice ping pong+tls://env:ID@host:443",
     "sluice ping --json linksocks+wss://env:TOKEN@host/socket",
   ]);
+
+  addCertCommand(program, actions.cert);
 
   const print = program
     .command("print-config")

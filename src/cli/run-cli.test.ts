@@ -35,6 +35,7 @@ const COMMANDS = [
   "run",
   "check",
   "ping",
+  "cert",
   "print-config",
   "import",
   "completion",
@@ -310,6 +311,9 @@ _sluice; printf '%s\\n' "\${COMPREPLY[@]}"`;
     assert.deepEqual(await complete(["sluice", "serve", "pong+tcp://:1", "--an"]), ["--anonymous"]);
     assert.deepEqual(await complete(["sluice", "--log-level", "w"]), ["warn"]);
     assert.deepEqual(await complete(["sluice", "completion", ""]), ["bash", "zsh", "fish"]);
+    assert.deepEqual(await complete(["sluice", "cert", "s"]), ["server", "show"]);
+    assert.deepEqual(await complete(["sluice", "cert", "client", "--fo"]), ["--format", "--force"]);
+    assert.deepEqual(await complete(["sluice", "cert", "client", "--format", "z"]), ["zip"]);
     assert.deepEqual(await complete(["sluice", "run", "package.j"]), ["package.json"]);
     assert.deepEqual(await complete(["sluice", "print-config", "con"]), ["connect"]);
     assert.deepEqual(await complete(["sluice", "import", "vproxy-"]), ["vproxy-server"]);

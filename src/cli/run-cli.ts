@@ -100,6 +100,16 @@ function commands(io: CliIo, sink: Sink): Actions {
     check: () => Promise.resolve(),
     import: () => Promise.resolve(),
     ping: () => Promise.resolve(),
+    cert: {
+      make: async (kind, flags) => {
+        const { makeCertificate } = await import("./cert.ts");
+        await makeCertificate(kind, flags, io);
+      },
+      show: async (path, flags) => {
+        const { showCertificates } = await import("./cert.ts");
+        await showCertificates(path, flags, io);
+      },
+    },
     printConfig: async (words, globals) => {
       const { argv } = impliedRun(words);
       await parse([...argv, ...globalArguments(globals)], commands(io, printer(io)), io);
