@@ -37,8 +37,12 @@ export interface ApiClient {
 
 /** The HTTP side of an agent. */
 export interface AgentApi {
-  /** Serves HTTP/1.1 on a connection, which is its own from now on. */
-  accept(socket: Duplex, client: ApiClient): void;
+  /**
+   * Serves HTTP/1.1 on a connection, which is its own from now on.
+   *
+   * @param client without it, clients are told apart by their addresses
+   */
+  accept(socket: Duplex, client?: ApiClient): void;
   /** Ends idle connections at once, and the others when they have answered or time is up. */
   close(graceMs?: number): Promise<void>;
 }
@@ -98,7 +102,7 @@ class Api implements AgentApi {
     server.on("clientError", (error, stream) => this.#onClientError(error, stream));
   }
 
-  accept(socket: Duplex, client: ApiClient): void {
+  accept(socket: Duplex, client: ApiClient = clientOf(socket)): void {
     const { maxConnections = 4_096, maxConnectionsPerClient = 1_024, runtime } = this.#options;
     const count = this.#counts.get(client.key) ?? 0;
     socket.on("error", () => {}); // the server or the exchange says what it means
@@ -227,6 +231,14 @@ class Api implements AgentApi {
       reason: error.message,
     });
   }
+}
+
+function clientOf(socket: Duplex): ApiClient {
+  const address =
+    "remoteAddress" in socket && typeof socket.remoteAddress === "string"
+      ? socket.remoteAddress
+      : "unknown";
+  return { address, name: "", key: address };
 }
 
 function isProxied({ url = "" }: Pick<IncomingMessage, "url">): boolean {
