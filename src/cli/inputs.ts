@@ -3,7 +3,7 @@ import type { ConfigInput } from "../config/config.ts";
 import { formatHostPort } from "../address/target.ts";
 import { parseForwardAddress } from "../config/listen-address.ts";
 import type { Role, SystemName } from "../config/systems.ts";
-import { SYSTEMS } from "../config/systems.ts";
+import { hasCredentials, SYSTEMS } from "../config/systems.ts";
 import { parseTunnelUrl, type TunnelUrl } from "../config/tunnel-url.ts";
 import { ConfigError } from "../errors.ts";
 import {

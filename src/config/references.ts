@@ -14,7 +14,7 @@ import { checkGroups } from "./group-references.ts";
 import { hasHealthPort } from "./health-port.ts";
 import { didYouMean } from "./nearest.ts";
 import { formatPath, type PathPart, type Problem } from "./problem.ts";
-import { SYSTEMS } from "./systems.ts";
+import { hasCredentials, SYSTEMS } from "./systems.ts";
 import type { TunnelUrl } from "./tunnel-url.ts";
 import { formatHostPort } from "../address/target.ts";
 import { ConfigError } from "../errors.ts";
@@ -196,9 +196,10 @@ function checkServe(serve: ServeConfig, path: readonly PathPart[]): Problem[] {
   const hasOthers = Object.keys({ ...providers, ...connectors }).length > 0 || api !== undefined;
   const missing = wrongFixedTarget(url);
   if (missing !== undefined) report(["url"], missing);
-  if (login === "none" && names.length > 0) {
-    report(["clients"], `${url.system} knows no logins: whoever reaches the port is let in`);
-  } else if (login !== "none" && !hasClient && !hasOthers && !anonymous) {
+  if (names.length > 0 && !hasCredentials(url.system)) {
+    const who = login === "certificate" ? "whom its CA signed" : "whoever reaches the port";
+    report(["clients"], `${url.system} knows no logins: ${who} is let in`);
+  } else if (hasCredentials(url.system) && !hasClient && !hasOthers && !anonymous) {
     report([], "nobody could connect: name clients, or say anonymous to let everybody in");
   }
   if (login === "user and password" && anonymous) {
@@ -223,7 +224,9 @@ function checkServe(serve: ServeConfig, path: readonly PathPart[]): Problem[] {
     }
     const { hasTls } = SYSTEMS[url.system].transports[url.transport] ?? { hasTls: false };
     const has = fromUrl !== undefined || serve[key] !== undefined;
-    if (hasTls && !has) report([], `${url.system}+${url.transport} wants ${key}`);
+    // An agent may be configured by its environment instead.
+    if (hasTls && !has && login !== "certificate")
+      report([], `${url.system}+${url.transport} wants ${key}`);
     if (!hasTls && has) report([key], `${url.system}+${url.transport} has no TLS to use it for`);
   }
   return problems;
@@ -290,8 +293,8 @@ function providerNames(serve: ServeConfig | undefined): readonly string[] {
 
 function checkDialled(url: TunnelUrl, path: readonly PathPart[]): Problem[] {
   const problems: Problem[] = [];
-  const { credential, login } = SYSTEMS[url.system];
-  if (url.credential === undefined && login !== "none") {
+  const { credential } = SYSTEMS[url.system];
+  if (url.credential === undefined && hasCredentials(url.system)) {
     const message = `the URL names no credential (${credential}): write ${url.system}+${url.transport}://env:NAME@…`;
     problems.push({ path, message });
   }

@@ -31,8 +31,8 @@ export interface SystemInfo {
   readonly roleHint: string;
   /** What the credential of the URL is, for help and errors. */
   readonly credential: string;
-  /** What a credential consists of; `none`: the system knows no logins. */
-  readonly login: "secret" | "user and password" | "none";
+  /** What lets a client in; `nothing`: whoever reaches the port is. */
+  readonly login: "secret" | "user and password" | "certificate" | "nothing";
   /** Whether its server decides where every stream leads. */
   readonly hasFixedTarget: boolean;
 }
@@ -105,6 +105,12 @@ export function requireRole(system: SystemName, role: Role): void {
   throw new ConfigError(`${system} has no ${role} role; ${roleHint}`);
 }
 
+/** Whether clients of the system say who they are in words. */
+export function hasCredentials(system: SystemName): boolean {
+  const { login } = SYSTEMS[system];
+  return login === "secret" || login === "user and password";
+}
+
 const tcp: TransportInfo = {
   defaultPort: 443,
   hasTls: false,
@@ -171,11 +177,11 @@ export const SYSTEMS: Readonly<Record<SystemName, SystemInfo>> = {
       tls: { ...tls, defaultPort: 8_890 },
       dtls: { ...tls, defaultPort: 8_890, isUdp: true },
     },
-    readyTransports: [],
+    readyTransports: ["tls", "dtls"],
     roles: ["serve", "connect"],
     roleHint: "run `sluice serve` on the side whose network is lent",
     credential: "nothing: certificates decide",
-    login: "none",
+    login: "certificate",
     hasFixedTarget: false,
   },
   kcptun: {
@@ -184,7 +190,7 @@ export const SYSTEMS: Readonly<Record<SystemName, SystemInfo>> = {
     roles: ["serve", "connect"],
     roleHint: "run `sluice serve` on the side whose network is lent",
     credential: "none",
-    login: "none",
+    login: "nothing",
     hasFixedTarget: true,
   },
 };

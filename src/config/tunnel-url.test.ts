@@ -135,10 +135,9 @@ describe("a tunnel URL", () => {
       ["kcptun+kcp://key@host", /kcptun\+kcp knows no logins/],
       ["kcptun+kcp://host?target=a:1", /option "target" has no meaning for connect/],
       ["kcptun+kcp://:1?target=nope", /option "target": "nope" is no server/, "serve"],
-      ["godoxy+dtls://host", /godoxy is not in this version yet/],
       [
         "ptth+quic://host",
-        /ptth is not in this version yet; this version speaks pong, vproxy, linksocks, kcptun/,
+        /ptth is not in this version yet; this version speaks pong, vproxy, linksocks, godoxy, kcptun/,
       ],
       ["pong+tcp://", /host is empty/],
       ["pong+tcp://host:0", /port 0 cannot be dialled/],

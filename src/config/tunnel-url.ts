@@ -6,6 +6,7 @@ import { didYouMean } from "./nearest.ts";
 import { decodePercent, encodeUserinfo, parsePlace } from "./proxy-url.ts";
 import {
   findScheme,
+  hasCredentials,
   requireRole,
   type Role,
   type Scheme,
@@ -150,7 +151,7 @@ class UrlReader {
   ): Pick<TunnelUrl, "user" | "credential"> | undefined {
     return this.#try(offset, () => {
       const { login } = SYSTEMS[system];
-      if (login === "none") throw new ConfigError(`${system}+${transport} knows no logins`);
+      if (!hasCredentials(system)) throw new ConfigError(`${system}+${transport} knows no logins`);
       if (login === "user and password" && !REFERENCE.test(text)) return parseLogin(text);
       const credential = parseCredential(decodePercent(text));
       if (system === "pong" && credential.kind === "literal") {

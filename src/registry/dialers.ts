@@ -33,10 +33,9 @@ export async function createDialer(
   const { transport, host, port, path, options } = url;
   const settings = await readClientTls(url, secrets);
   const headers = await readHeaders(url, secrets);
-  const { proxy: proxyUrl, keepalive: keepaliveMs = DEFAULT_KEEPALIVE_MS } = options;
-  const proxy = proxyUrl && (await readProxy(proxyUrl, secrets));
+  const { keepalive: keepaliveMs = DEFAULT_KEEPALIVE_MS } = options;
   const socket = { runtime, keepaliveMs, ackTimeoutMs: keepaliveMs };
-  const via = proxy && ((signal: AbortSignal | undefined) => dialVia(proxy, url, socket, signal));
+  const via = await dialerVia(url, socket, secrets);
   const connect =
     via &&
     (async (signal: AbortSignal | undefined): Promise<Duplex> => toDuplex(await via(signal)));
@@ -78,17 +77,26 @@ export async function readProxy(url: ProxyUrl, secrets: Secrets): Promise<Proxy>
   return { scheme, host, port, credential: { user: user.name, password } };
 }
 
-async function dialVia(
-  proxy: Proxy,
-  { host, port }: TunnelUrl,
+/**
+ * Connects to the host of a tunnel URL through the proxy it names.
+ *
+ * @returns `undefined` when it names none
+ * @throws ConfigError when the proxy's password cannot be had
+ */
+export async function dialerVia(
+  { host, port, options }: TunnelUrl,
   socket: TcpSocketOptions,
-  signal: AbortSignal = new AbortController().signal,
-): Promise<Connection> {
-  return await dialThroughProxy(
-    proxy,
-    { network: "tcp", host, port },
-    { runtime: socket.runtime, dial: proxyDialer(socket), signal },
-  );
+  secrets: Secrets,
+): Promise<((signal: AbortSignal | undefined) => Promise<Connection>) | undefined> {
+  if (options.proxy === undefined) return undefined;
+  const proxy = await readProxy(options.proxy, secrets);
+  const target = { network: "tcp", host, port } as const;
+  return async (signal = new AbortController().signal) =>
+    await dialThroughProxy(proxy, target, {
+      runtime: socket.runtime,
+      dial: proxyDialer(socket),
+      signal,
+    });
 }
 
 async function readHeaders(url: TunnelUrl, secrets: Secrets): Promise<Record<string, string>> {

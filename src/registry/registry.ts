@@ -1,4 +1,5 @@
 import type { SystemName } from "../config/systems.ts";
+import { godoxy } from "./godoxy.ts";
 import { kcptun } from "./kcptun.ts";
 import { linksocks } from "./linksocks.ts";
 import { pong } from "./pong.ts";
@@ -11,4 +12,5 @@ export const REGISTRY: Readonly<Partial<Record<SystemName, TunnelSystem>>> = {
   vproxy,
   linksocks,
   kcptun,
+  godoxy,
 };

@@ -152,13 +152,16 @@ class PendingHandshake {
       this.#failed(tlsError(error, this.#peer));
       return;
     }
-    this.#failed(clientRefused(error, verdict, this.#peer));
+    // Node says no alert here, and in TLS 1.3 the client takes itself for welcome: a FIN would look
+    // like the orderly end of what it asked for.
+    const reset = (): void => void this.#raw.resetAndDestroy();
+    this.#failed(clientRefused(error, verdict, this.#peer), reset);
   }
 
-  #failed(error: TunnelError): void {
+  #failed(error: TunnelError, end = (): void => this.#raw.destroySoon()): void {
     if (this.#isSettled) return;
     this.settle();
-    this.#raw.destroySoon();
+    end();
     this.#onError?.(error, this.#peer);
   }
 }
