@@ -198,12 +198,12 @@ describe("a CA that cannot sign", () => {
     ["without key", { cert: ca.cert, key: ca.cert }, /^CA key file holds no private key$/],
     [
       "with a broken certificate",
-      { cert: ca.cert.replace("MII", "XXX"), key },
+      { cert: ca.cert.replace("MII", "AAA"), key },
       /^CA certificate file holds a certificate that cannot be read$/,
     ],
     [
       "with a broken key",
-      { cert: ca.cert, key: ca.key.replace("MHc", "XXX") },
+      { cert: ca.cert, key: ca.key.replace("MHc", "AAA") },
       /^CA key file holds a key that cannot be read$/,
     ],
     [

@@ -47,7 +47,7 @@ export function unsignedInteger(bytes: Uint8Array): Uint8Array {
   return der(Tag.integer, ...(first < 0x80 ? [] : [Uint8Array.of(0)]), digits);
 }
 
-/** `1.2.840.10045.4.3.2`. */
+/** An object identifier, from how people write it: `1.2.840.10045.4.3.2`. */
 export function objectIdentifier(dotted: string): Uint8Array {
   const [first = 0, second = 0, ...rest] = dotted.split(".").map(Number);
   return der(
