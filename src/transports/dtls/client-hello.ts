@@ -1,4 +1,5 @@
 import { DtlsAlert, encodeFatal } from "./alerts.ts";
+import type { DtlsGroup } from "./dtls-options.ts";
 import { readFragment } from "./fragments.ts";
 import { encodeMessage, HandshakeType } from "./handshake-messages.ts";
 import { DTLS_1_2, judgeClientHello, RANDOM_BYTES } from "./hello-messages.ts";
@@ -63,9 +64,12 @@ export function writeHelloVerifyRequest(
  * One datagram: the alert that answers a ClientHello outside our profile, as if at the first look;
  * `undefined` when the hello fits. Keeps no state, so that it can be said before the cookie.
  */
-export function refuseClientHello(hello: ReceivedClientHello): Uint8Array | undefined {
+export function refuseClientHello(
+  hello: ReceivedClientHello,
+  groups?: readonly DtlsGroup[],
+): Uint8Array | undefined {
   try {
-    judgeClientHello(hello.body);
+    judgeClientHello(hello.body, groups);
     return undefined;
   } catch (error) {
     if (!(error instanceof DtlsAlert)) throw error;

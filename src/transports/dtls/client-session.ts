@@ -8,7 +8,7 @@ import type { FlightPart } from "./flights.ts";
 import { expectMessage, HandshakeKeys, helloRandom, wallTime } from "./handshake-keys.ts";
 import { type HandshakeMessage, HandshakeType } from "./handshake-messages.ts";
 import { encodeClientHello, judgeServerHello, readCookie } from "./hello-messages.ts";
-import { makeEphemeral } from "./key-exchange.ts";
+import { GROUPS, makeEphemeral } from "./key-exchange.ts";
 import {
   checkCertificateRequest,
   encodeCertificates,
@@ -107,8 +107,8 @@ export class DtlsClientSession implements DtlsSession {
   }
 
   #sendHello(cookie: Uint8Array, now: number): void {
-    const { serverName } = this.#options;
-    const body = encodeClientHello({ random: this.#random, cookie, serverName });
+    const { serverName, groups } = this.#options;
+    const body = encodeClientHello({ random: this.#random, cookie, serverName, groups });
     const message = this.#association.message(HandshakeType.clientHello, body);
     this.#transcript.clear();
     this.#transcript.add(message);
@@ -141,7 +141,7 @@ export class DtlsClientSession implements DtlsSession {
     expectMessage(message, HandshakeType.serverKeyExchange, "server");
     this.#transcript.add(message);
     const reader = new WireReader(message.body);
-    const share = readServerShare(reader, message.body);
+    const share = readServerShare(reader, message.body, this.#options.groups ?? GROUPS);
     const content = Buffer.concat([this.#random, random, share.signed]);
     checkSignature(reader, "the server's key exchange", certificate.publicKey, content);
     this.#peerCertificate = certificate;

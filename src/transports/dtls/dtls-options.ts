@@ -15,6 +15,8 @@ export interface DtlsEndOptions {
   readonly handshakeTimeoutMs?: number | undefined;
   /** Milliseconds since 1970, for the validity of certificates. @default the machine's clock */
   readonly unixMs?: (() => number) | undefined;
+  /** Groups that are offered, or taken. @default all, in their order */
+  readonly groups?: readonly DtlsGroup[] | undefined;
   /** @default node:crypto's randomBytes */
   readonly random?: ((byteLength: number) => Uint8Array) | undefined;
   /** Makes the key pair of one handshake. @default node:crypto's */

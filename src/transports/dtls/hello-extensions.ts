@@ -1,5 +1,6 @@
 import { AlertDescription, DtlsAlert } from "./alerts.ts";
-import { GROUPS } from "./key-exchange.ts";
+import type { DtlsGroup } from "./dtls-options.ts";
+import { GROUP_IDS } from "./key-exchange.ts";
 import { SCHEMES } from "./signatures.ts";
 import { u16, vector8, vector16, WireReader } from "./wire.ts";
 
@@ -71,12 +72,12 @@ export function checkCommonExtensions(extensions: Extensions, whose: string): vo
 }
 
 /** Those of our ClientHello, in the order of the reference. */
-export function clientExtensions(serverName: string): Uint8Array {
-  const groups = GROUPS.map(({ id }) => u16(id));
+export function clientExtensions(serverName: string, groups: readonly DtlsGroup[]): Uint8Array {
+  const ids = groups.map((group) => u16(GROUP_IDS[group]));
   const list = [
     extension(ExtensionType.signatureAlgorithms, vector16(...SCHEMES.map(u16))),
     extension(ExtensionType.renegotiationInfo, NO_RENEGOTIATION),
-    extension(ExtensionType.supportedGroups, vector16(...groups)),
+    extension(ExtensionType.supportedGroups, vector16(...ids)),
     extension(ExtensionType.pointFormats, vector8(Uint8Array.of(UNCOMPRESSED))),
     extension(ExtensionType.extendedMasterSecret, EMPTY),
   ];

@@ -8,7 +8,7 @@ import {
   readNumbers,
   serverExtensions,
 } from "./hello-extensions.ts";
-import { groupOf } from "./key-exchange.ts";
+import { GROUPS, groupOf } from "./key-exchange.ts";
 import { OUR_SCHEME } from "./signatures.ts";
 import { u16, vector8, vector16, WireReader } from "./wire.ts";
 
@@ -26,6 +26,7 @@ export function encodeClientHello(hello: {
   readonly random: Uint8Array;
   readonly cookie: Uint8Array;
   readonly serverName: string;
+  readonly groups?: readonly DtlsGroup[] | undefined;
 }): Uint8Array {
   return Buffer.concat([
     u16(DTLS_1_2),
@@ -34,7 +35,7 @@ export function encodeClientHello(hello: {
     vector8(hello.cookie),
     vector16(u16(SUITE)),
     vector8(Uint8Array.of(NO_COMPRESSION)),
-    clientExtensions(hello.serverName),
+    clientExtensions(hello.serverName, hello.groups ?? GROUPS),
   ]);
 }
 
@@ -43,7 +44,10 @@ export function encodeClientHello(hello: {
  *
  * @throws DtlsAlert when it does not fit
  */
-export function judgeClientHello(body: Uint8Array): ClientOffer {
+export function judgeClientHello(
+  body: Uint8Array,
+  ours: readonly DtlsGroup[] = GROUPS,
+): ClientOffer {
   const reader = new WireReader(body);
   checkVersion(reader.u16(), "the client");
   const random = reader.bytes(RANDOM_BYTES);
@@ -63,7 +67,7 @@ export function judgeClientHello(body: Uint8Array): ClientOffer {
   }
   checkCommonExtensions(extensions, "the client's");
   const groups = readNumbers(extensions.get(ExtensionType.supportedGroups)) ?? [];
-  const group = groups.map(groupOf).find((known) => known !== undefined);
+  const group = groups.map((id) => groupOf(id, ours)).find((known) => known !== undefined);
   if (group === undefined) throw tooWeak("the client offers none of our groups");
   const schemes = readNumbers(extensions.get(ExtensionType.signatureAlgorithms)) ?? [];
   if (!schemes.includes(OUR_SCHEME)) {

@@ -1,21 +1,19 @@
 import { createECDH, createPublicKey, diffieHellman, generateKeyPairSync } from "node:crypto";
 import type { DtlsGroup, EphemeralKeys } from "./dtls-options.ts";
 
-/** The groups we know, in the order we offer them, with their numbers on the wire. */
-export const GROUPS: readonly { readonly group: DtlsGroup; readonly id: number }[] = [
-  { group: "x25519", id: 0x001d },
-  { group: "P-256", id: 0x0017 },
-  { group: "P-384", id: 0x0018 },
-];
+/** The groups we know, in the order we offer them. */
+export const GROUPS: readonly DtlsGroup[] = ["x25519", "P-256", "P-384"];
 
-/** The group of that number, or `undefined` when we do not know it. */
-export function groupOf(id: number): DtlsGroup | undefined {
-  return GROUPS.find((known) => known.id === id)?.group;
-}
+/** Their numbers on the wire. */
+export const GROUP_IDS: Readonly<Record<DtlsGroup, number>> = {
+  x25519: 0x001d,
+  "P-256": 0x0017,
+  "P-384": 0x0018,
+};
 
-/** Its number on the wire. */
-export function groupId(group: DtlsGroup): number {
-  return GROUPS.find((known) => known.group === group)?.id ?? 0;
+/** The group of that number, or `undefined` when it is none of `groups`. */
+export function groupOf(id: number, groups: readonly DtlsGroup[]): DtlsGroup | undefined {
+  return groups.find((group) => GROUP_IDS[group] === id);
 }
 
 /** A fresh key pair. */

@@ -1,6 +1,6 @@
 import { AlertDescription, DtlsAlert } from "./alerts.ts";
 import type { DtlsGroup } from "./dtls-options.ts";
-import { groupId, groupOf } from "./key-exchange.ts";
+import { GROUP_IDS, groupOf } from "./key-exchange.ts";
 import { SCHEMES } from "./signatures.ts";
 import { u16, vector8, vector16, vector24, WireReader } from "./wire.ts";
 
@@ -21,17 +21,18 @@ export function readCertificates(body: Uint8Array): Uint8Array[] {
 
 /** The part of a ServerKeyExchange that is signed, apart from the randoms. */
 export function encodeServerShare(group: DtlsGroup, publicKey: Uint8Array): Uint8Array {
-  return Buffer.concat([Uint8Array.of(NAMED_CURVE), u16(groupId(group)), vector8(publicKey)]);
+  return Buffer.concat([Uint8Array.of(NAMED_CURVE), u16(GROUP_IDS[group]), vector8(publicKey)]);
 }
 
 /** What a ServerKeyExchange says before its signature; `reader` is left at that. */
 export function readServerShare(
   reader: WireReader,
   body: Uint8Array,
+  offered: readonly DtlsGroup[],
 ): { readonly group: DtlsGroup; readonly publicKey: Uint8Array; readonly signed: Uint8Array } {
   const curveType = reader.u8();
   const id = reader.u16();
-  const group = groupOf(id);
+  const group = groupOf(id, offered);
   if (curveType !== NAMED_CURVE || group === undefined) {
     const text = `the server chose group ${id.toString(16)}, which was not offered`;
     throw new DtlsAlert(AlertDescription.illegalParameter, text);

@@ -107,7 +107,7 @@ export class DtlsServerSession implements DtlsSession {
 
   #answerHello(now: number): void {
     const { body, messageSeq } = this.#hello;
-    const offer = judgeClientHello(body);
+    const offer = judgeClientHello(body, this.#options.groups);
     this.#transcript.add({ type: HandshakeType.clientHello, seq: messageSeq, body });
     const { ephemeral: make = makeEphemeral, sign = signEcdsa, ca } = this.#options;
     const ephemeral = make(offer.group);
