@@ -1,14 +1,13 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { X509Certificate } from "node:crypto";
-import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { connect, createServer, type TLSSocket } from "node:tls";
 import { CertificateFactory } from "../../test/support/certificates.ts";
 import { VECTOR_TIME, vectorText } from "../../test/support/godoxy-certificates.ts";
+import { shakeHands } from "../../test/support/mutual-tls.ts";
 import { ConfigError } from "../errors.ts";
 import { type CertificateRole, issueCertificate, makeAuthority } from "./authority.ts";
 import { type CertificateFacts, factsOf, parseCertificate } from "./certificate-facts.ts";
@@ -178,9 +177,13 @@ describe("certificates in GoDoxy's profile", () => {
 
   test("are what both ends of Node's TLS accept, for their role alone", async () => {
     const { ca, server, client } = makeAll({ now: new Date() });
-    assert.equal(await shake(ca, server, client), "godoxy.agent");
-    assert.match(await shake(ca, client, client), /unsuitable certificate purpose/);
-    assert.match(await shake(makeAuthority({ now: new Date() }), server, client), /./);
+    const end = (pair: PemPair, authority = ca) => ({ ca: authority.cert, ...pair });
+    assert.equal(await shakeHands(end(server), end(client)), "godoxy.agent");
+    assert.match(await shakeHands(end(client), end(client)), /unsuitable certificate purpose/);
+    assert.notEqual(await shakeHands(end(server), end(server)), "godoxy.agent");
+    const foreign = makeAuthority({ now: new Date() });
+    assert.notEqual(await shakeHands(end(server), end(client, foreign)), "godoxy.agent");
+    assert.notEqual(await shakeHands(end(server, foreign), end(client)), "godoxy.agent");
   });
 });
 
@@ -280,39 +283,6 @@ function skeleton(pem: string): string {
 
 function der(pem: string): Buffer {
   return Buffer.from(pem.replaceAll(/-----[^-]+-----/g, ""), "base64");
-}
-
-/** The name the client asked for, or why there is no connection. */
-async function shake(ca: PemPair, server: PemPair, client: PemPair): Promise<string> {
-  await using listener = createServer({
-    ...server,
-    ca: ca.cert,
-    requestCert: true,
-    rejectUnauthorized: true,
-  });
-  listener.listen(0, "127.0.0.1");
-  await once(listener, "listening");
-  const address = listener.address();
-  assert.ok(typeof address === "object" && address !== null);
-  const accepted = once(listener, "secureConnection");
-  const socket = connect({
-    ...client,
-    port: address.port,
-    ca: ca.cert,
-    servername: "godoxy.agent",
-  });
-  try {
-    await once(socket, "secureConnect");
-    const [peer]: TLSSocket[] = await accepted;
-    assert.ok(peer?.authorized);
-    peer.on("error", () => {});
-    peer.destroy();
-    return String(peer.servername);
-  } catch (thrown) {
-    return thrown instanceof Error ? thrown.message : String(thrown);
-  } finally {
-    socket.on("error", () => {}).destroy();
-  }
 }
 
 function isConfigError(message: RegExp): (thrown: unknown) => boolean {
