@@ -165,9 +165,10 @@ function portsOf({ system, transport, host, port, options }: TunnelUrl): {
   readonly at: ListenAddress;
   readonly isUdp: boolean;
 }[] {
-  const { isUdp = false, hasKcp = false } = SYSTEMS[system].transports[transport] ?? {};
-  const ports = [{ at: { host, port }, isUdp }];
-  if (hasKcp && hasHealthPort(system, options)) ports.push({ at: { host, port }, isUdp: false });
+  const info = SYSTEMS[system].transports[transport];
+  const ports = [{ at: { host, port }, isUdp: info?.isUdp === true }];
+  if (info?.hasKcp === true && hasHealthPort(system, options))
+    ports.push({ at: { host, port }, isUdp: false });
   if (options.redirect !== undefined) {
     ports.push({ at: { host, port: options.redirect }, isUdp: false });
   }

@@ -3,9 +3,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { issueCertificate, makeAuthority } from "../../src/certificates/authority.ts";
 import type { PemPair } from "../../src/certificates/pem-pair.ts";
-import type { Child } from "./child-process.ts";
+import { type Child, start } from "./child-process.ts";
 import { listening, lowPort } from "./low-port.ts";
-import { startSluice } from "./sluice-process.ts";
+import { ENV } from "./sluice-process.ts";
+import { SLUICE } from "./tunnel.ts";
 
 /** Who may be shown: `stranger` is signed by a CA of the same name and another key. */
 export type GodoxyWho = "server" | "client" | "stranger";
@@ -98,7 +99,7 @@ export class GodoxyHouse implements AsyncDisposable {
     );
     const flags = serveFlags ?? ["--allow", "127.0.0.0/8", "--allow", "[::1]"];
     const args = ["serve", ...urls, ...flags, "--log-format", "json"];
-    this.#agent = this.#scope.use(startSluice(args, serveEnv));
+    this.#agent = this.#run(args, serveEnv);
     await this.agent.waitFor(/godoxy\+/);
   }
 
@@ -111,13 +112,22 @@ export class GodoxyHouse implements AsyncDisposable {
   async startClient(): Promise<void> {
     const { connectFlags = [] } = this.#options;
     const doors = ["-D", String(this.proxyPort), ...connectFlags];
-    this.#client = this.#scope.use(
-      startSluice(["connect", this.url(), ...doors, "--log-format", "json"]),
-    );
+    this.#client = this.#run(["connect", this.url(), ...doors, "--log-format", "json"]);
     await listening(this.proxyPort, this.client);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#scope.disposeAsync();
   }
+
+  #run(args: readonly string[], env: Readonly<Record<string, string>> = {}): Child {
+    return this.#scope.use(
+      start(process.execPath, [SLUICE, ...args], {
+        deadlineMs: DEADLINE_MS,
+        env: { ...ENV, ...env },
+      }),
+    );
+  }
 }
+
+const DEADLINE_MS = 170_000;

@@ -1,5 +1,5 @@
 import { timeoutAfter } from "../../clock/clock.ts";
-import { NetworkError, ProtocolError, toTunnelError } from "../../errors.ts";
+import { NetworkError, ProtocolError, toTunnelError, TunnelError } from "../../errors.ts";
 import type { Connection } from "../../tunnel/connection.ts";
 import type { DatagramConnection } from "../../tunnel/datagram-connection.ts";
 import type { Runtime } from "../../tunnel/runtime.ts";
@@ -19,20 +19,38 @@ export interface ProbeOptions {
 }
 
 /**
- * Asks the agent over TLS whether it serves streams, and waits until it closed: over TLS 1.3 a
- * refused certificate shows only then.
+ * Asks the agent over TLS whether it serves streams, and waits until it closed. Over TLS 1.3 we are
+ * connected before the agent judged our certificate, and some end a refused one in order: so we keep
+ * silent for two round trips first. Who ends before it was asked anything has turned us down.
  *
  * @throws TunnelError saying why not
  */
 export function probeTls(openTls: OpenTls, options: ProbeOptions): Promise<void> {
+  const { clock } = options.runtime;
   return bounded(options, "tls", async (signal) => {
+    const from = clock.now();
     const connection = await openTls(signal);
     const { peer } = connection.info;
+    const silenceMs = Math.min(Math.max(clock.now() - from, MIN_SILENCE_MS), MAX_SILENCE_MS);
     await new Promise<void>((resolve, reject) => {
+      let isAsked = false;
+      const ask = clock.schedule(silenceMs, () => {
+        isAsked = true;
+        connection.write([encodeProbe()]);
+      });
       const settle = (act: () => void): void => {
+        ask.cancel();
         signal.removeEventListener("abort", onAbort);
         connection.close();
         act();
+      };
+      const onEnd = (): void => {
+        if (isAsked) return settle(resolve);
+        const text = `${peer} ended the connection before it was asked anything`;
+        const error = new TunnelError("ERR_TLS", text, {
+          hint: "it may have refused our certificate: look at the agent's log",
+        });
+        settle(() => reject(error));
       };
       const onAbort = (): void => {
         settle(() => reject(toTunnelError(signal.reason, "ERR_ABORTED", "probe")));
@@ -44,13 +62,12 @@ export function probeTls(openTls: OpenTls, options: ProbeOptions): Promise<void>
           });
           settle(() => reject(error));
         },
-        onEnd: () => settle(resolve),
+        onEnd,
         onDrain: () => {},
-        onClose: (error) => settle(() => (error === undefined ? resolve() : reject(error))),
+        onClose: (error) => (error === undefined ? onEnd() : settle(() => reject(error))),
       });
       if (signal.aborted) return onAbort();
       signal.addEventListener("abort", onAbort, { once: true });
-      connection.write([encodeProbe()]);
       connection.resume();
     });
   });
@@ -96,3 +113,7 @@ async function bounded(
   });
   await run(AbortSignal.any([deadline.signal, signal]));
 }
+
+/** Dialling takes at least two round trips, so as long again is enough. */
+const MIN_SILENCE_MS = 50;
+const MAX_SILENCE_MS = 1_000;
