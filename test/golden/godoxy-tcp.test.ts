@@ -52,8 +52,8 @@ const CLIENT = [
  * - ENDS: the original relays no end of stream and no reset, ours relays both at once, each way.
  * - CLOSES: the original closes its socket over unread bytes, which the kernel turns into RST; ours
  *   ends in order.
- * - PROBE: the original's prober leaves at once, ours waits for the agent's end, so that its answer
- *   is one.
+ * - PROBE: the original's prober asks and leaves at once; ours listens first, in case the agent refuses
+ *   its certificate, and waits for the agent's end, so that its answer is one.
  */
 describe("GoDoxy over TLS, against the original's recordings", () => {
   test("leaves out only what is settled below the streams", () => {
@@ -178,6 +178,9 @@ async function playClient(conn: GodoxyConn, what: string): Promise<void> {
   const { signal } = new AbortController();
   if (header.flags === 1) {
     const probing = client.probe({ signal });
+    await turns();
+    assert.equal(agent.bytes.byteLength, 0, `${what}: PROBE, it listens before it asks`);
+    runtime.clock.advance(50);
     await turns();
     assertBytes(agent.bytes, sent, `${what}: probe`);
     assert.deepEqual(agent.events, [], `${what}: PROBE, it waits`);

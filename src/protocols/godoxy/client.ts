@@ -200,7 +200,12 @@ export class GodoxyClient implements StreamOpener {
       );
     }
     const ready = this.#pool?.take();
-    if (ready !== undefined) return ready;
+    const connection = ready ?? (await this.#dialForStream(openTls, signal));
+    this.#pool?.warm();
+    return connection;
+  }
+
+  async #dialForStream(openTls: OpenTls, signal: AbortSignal): Promise<Connection> {
     this.#dialling++;
     try {
       const connection = await this.#dial(openTls, AbortSignal.any([signal, this.#closing.signal]));

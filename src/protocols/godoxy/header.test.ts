@@ -68,10 +68,9 @@ describe("godoxy header", () => {
   });
 
   test("reads back what it wrote, and garbage breaks nothing", () => {
+    // At most four bytes each.
     const part = (max: number): fc.Arbitrary<string> => {
-      return fc
-        .string({ unit: "binary", maxLength: max })
-        .filter((text) => Buffer.byteLength(text) <= max && text.isWellFormed());
+      return fc.string({ unit: "binary", maxLength: Math.floor(max / 4) });
     };
     fc.assert(
       fc.property(part(255), part(5), fc.nat(255), (host, port, flags) => {

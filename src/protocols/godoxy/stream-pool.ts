@@ -43,15 +43,12 @@ export class StreamPool {
     this.#refill();
   }
 
-  /** A connection, paused and without a handler, and another is opened in its place. */
+  /** A connection, paused and without a handler; `warm` opens another in its place. */
   take(): Connection | undefined {
-    this.#usedAt = this.#options.runtime.clock.now();
     const [connection] = this.#ready.keys();
-    if (connection !== undefined) {
-      this.#forget(connection);
-      connection.detach();
-    }
-    this.#refill();
+    if (connection === undefined) return undefined;
+    this.#forget(connection);
+    connection.detach();
     return connection;
   }
 
