@@ -23,8 +23,8 @@ export function peekClientHello(datagram: Uint8Array): PeekedHello | undefined {
   const fragmentOffset = view.getUint32(RECORD_BYTES + 5) & 0xff_ff_ff;
   const fragmentBytes = view.getUint32(RECORD_BYTES + 8) & 0xff_ff_ff;
   if (fragmentOffset !== 0 || fragmentBytes + MESSAGE_BYTES > bodyBytes) return undefined;
+  if (RECORD_BYTES + bodyBytes > datagram.byteLength) return undefined;
   const end = RECORD_BYTES + MESSAGE_BYTES + fragmentBytes;
-  if (end > datagram.byteLength) return undefined;
   const cookieLengthAt = SESSION_ID_AT + 1 + (datagram[SESSION_ID_AT] ?? 0);
   if (cookieLengthAt >= end) return undefined;
   const cookieEnd = cookieLengthAt + 1 + (datagram[cookieLengthAt] ?? 0);

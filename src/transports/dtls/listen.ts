@@ -1,15 +1,17 @@
 import type { HostPort } from "../../address/socks-address.ts";
 import { formatHostPort } from "../../address/target.ts";
-import { NetworkError, PolicyError, type TunnelError } from "../../errors.ts";
+import { NetworkError, PolicyError, toTunnelError, type TunnelError } from "../../errors.ts";
 import type { Listener } from "../../tunnel/connection.ts";
 import type { DatagramConnection } from "../../tunnel/datagram-connection.ts";
 import type { BindUdp, DatagramSocket } from "../../tunnel/datagrams.ts";
 import type { Runtime } from "../../tunnel/runtime.ts";
+import { CertificateVerifier } from "./certificates.ts";
 import { helloVerifyRequest, peekClientHello, type PeekedHello } from "./client-hello-peek.ts";
-import { readClientHello } from "./client-hello.ts";
+import { readClientHello, type ReceivedClientHello } from "./client-hello.ts";
 import { Cookies } from "./cookies.ts";
 import { DtlsConnection } from "./dtls-connection.ts";
 import type { DtlsServerOptions } from "./dtls-options.ts";
+import { readOwnCertificate } from "./own-certificate.ts";
 import { DtlsServerSession } from "./server-session.ts";
 import { nameOf, type SessionEntry, SessionTable, sourceOf } from "./session-table.ts";
 import { type Limit, TurnedAway } from "./turned-away.ts";
@@ -30,6 +32,7 @@ export interface DtlsListenLimits {
 export interface DtlsListenOptions {
   readonly at: HostPort;
   readonly runtime: Runtime;
+  /** Read anew for every handshake. */
   readonly dtls: DtlsServerOptions;
   readonly bindUdp: BindUdp;
   readonly limits?: Partial<DtlsListenLimits> | undefined;
@@ -47,6 +50,7 @@ export interface DtlsListenOptions {
  *   certificate, key or CA cannot work
  */
 export async function listenDtls(options: DtlsListenOptions): Promise<Listener> {
+  checkCredentials(options.dtls);
   const hears: { listener?: DtlsListener } = {};
   const socket = await options.bindUdp({
     at: options.at,
@@ -149,10 +153,12 @@ class DtlsListener implements Listener {
   #open({ hello, data, from, name }: Greeting): void {
     const whole = readClientHello(data);
     if (whole === undefined) return;
-    const { runtime, dtls } = this.#options;
+    const { runtime } = this.#options;
     const peer = formatHostPort(from.host, from.port);
+    const session = this.#session(whole, peer);
+    if (session === undefined) return;
     const connection = new DtlsConnection({
-      session: new DtlsServerSession(dtls, whole, runtime.clock.now()),
+      session,
       info: { transport: "dtls", local: this.address, peer },
       runtime,
       send: (datagrams) => {
@@ -169,6 +175,17 @@ class DtlsListener implements Listener {
     };
     this.#sessions.add(entry);
     connection.start();
+  }
+
+  /** `undefined` when certificate or key were replaced by ones that cannot work. */
+  #session(hello: ReceivedClientHello, peer: string): DtlsServerSession | undefined {
+    const { runtime, dtls } = this.#options;
+    try {
+      return new DtlsServerSession(dtls, hello, runtime.clock.now());
+    } catch (thrown) {
+      this.#tell(toTunnelError(thrown, "ERR_TLS", `${peer}: dtls handshake`));
+      return undefined;
+    }
   }
 
   #onEstablished(entry: SessionEntry): void {
@@ -208,6 +225,13 @@ class DtlsListener implements Listener {
   #closeSocketIfUnused(): void {
     if (this.#isClosed && this.#sessions.size === 0) this.#socket.close();
   }
+}
+
+/** @throws ConfigError when a handshake could not even begin */
+function checkCredentials({ cert, key, ca, pins }: DtlsServerOptions): void {
+  readOwnCertificate(cert, key);
+  const asks = ca !== undefined || pins !== undefined;
+  void (asks && new CertificateVerifier({ role: "client", ca, pins }));
 }
 
 /** A ClientHello that arrived. */
