@@ -1,5 +1,5 @@
 import type { SystemName } from "./systems.ts";
-import type { TunnelOptions } from "./tunnel-options.ts";
+import type { TunnelOptions } from "./option-values.ts";
 
 /**
  * Whether a server on KCP opens the TCP port of the same number too: agents of vproxy ask there

@@ -5,7 +5,7 @@ import * as fc from "fast-check";
 import { ConfigError } from "../errors.ts";
 import { parseCredential } from "./credential.ts";
 import type { Role } from "./systems.ts";
-import type { TunnelOptions } from "./tunnel-options.ts";
+import type { TunnelOptions } from "./option-values.ts";
 import {
   describeTunnelUrl,
   formatTunnelUrl,

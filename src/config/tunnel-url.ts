@@ -13,16 +13,8 @@ import {
   type SystemName,
   SYSTEMS,
 } from "./systems.ts";
-import {
-  isOptionName,
-  needOf,
-  NEEDS,
-  type OptionName,
-  type OptionsDraft,
-  optionNames,
-  OPTIONS,
-  type TunnelOptions,
-} from "./tunnel-options.ts";
+import type { OptionName, OptionsDraft, TunnelOptions } from "./option-values.ts";
+import { isOptionName, needOf, NEEDS, optionNames, OPTIONS } from "./tunnel-options.ts";
 
 /**
  * One end of a tunnel:

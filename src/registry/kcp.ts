@@ -1,4 +1,4 @@
-import type { TunnelOptions } from "../config/tunnel-options.ts";
+import type { TunnelOptions } from "../config/option-values.ts";
 import { describeTunnelUrl, type TunnelUrl } from "../config/tunnel-url.ts";
 import type { TunnelTuning } from "../protocols/vproxy/tunnel/options.ts";
 import { kcpDialer } from "../transports/kcp/dial.ts";

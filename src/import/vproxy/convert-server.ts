@@ -1,6 +1,6 @@
 import type { ConfigInput } from "../../config/config.ts";
 import type { Imported, ImportOptions } from "../../config/imported.ts";
-import type { OptionsDraft } from "../../config/tunnel-options.ts";
+import type { OptionsDraft } from "../../config/option-values.ts";
 import { formatTunnelUrl } from "../../config/tunnel-url.ts";
 import { formatCredential } from "../../config/credential.ts";
 import { ConfigError } from "../../errors.ts";

@@ -1,6 +1,6 @@
 import { isIP } from "node:net";
 import type { Place } from "../../config/imported.ts";
-import type { OptionsDraft, TunnelOptions } from "../../config/tunnel-options.ts";
+import type { OptionsDraft, TunnelOptions } from "../../config/option-values.ts";
 import type { AgentFile, AgentServer } from "./agent-file.ts";
 import type { ImportReport } from "./report.ts";
 import { quoteForShell } from "./shell.ts";
