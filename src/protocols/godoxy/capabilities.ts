@@ -7,7 +7,7 @@ export interface Capability {
   readonly verdict: "unknown" | "yes" | "no";
   /** Why not. */
   readonly error: TunnelError | undefined;
-  /** How long the last successful probe took, ms. */
+  /** How long connecting took in the last probe that succeeded, ms. */
   readonly latencyMs: number | undefined;
 }
 
@@ -17,8 +17,8 @@ export type CapabilityName = "tcp" | "udp";
 /** What there is to be asked, and how often. */
 export interface CapabilitiesOptions {
   readonly runtime: Runtime;
-  /** Resolves when the agent serves it. */
-  readonly probes: ReadonlyMap<CapabilityName, (signal: AbortSignal) => Promise<void>>;
+  /** Resolves when the agent serves it, with how long connecting took, ms. */
+  readonly probes: ReadonlyMap<CapabilityName, (signal: AbortSignal) => Promise<number>>;
   /** 0: only when told to. */
   readonly intervalMs: number;
   onChange(): void;
@@ -89,12 +89,9 @@ export class Capabilities {
     this.#schedule(Math.min(delayMs, intervalMs));
   }
 
-  async #ask(name: CapabilityName, probe: (signal: AbortSignal) => Promise<void>): Promise<void> {
-    const { clock } = this.#options.runtime;
-    const startedAt = clock.now();
+  async #ask(name: CapabilityName, probe: (signal: AbortSignal) => Promise<number>): Promise<void> {
     try {
-      await probe(this.#closing.signal);
-      const latencyMs = clock.now() - startedAt;
+      const latencyMs = await probe(this.#closing.signal);
       this.#known.set(name, { verdict: "yes", error: undefined, latencyMs });
     } catch (thrown) {
       const error = toTunnelError(thrown, "ERR_TUNNEL_DOWN", `${name} probe`);

@@ -46,7 +46,7 @@ export interface GodoxyClientStatus {
   readonly state: "idle" | "connecting" | "up" | "down" | "closed";
   /** Where it goes, and what the agent can do. */
   readonly detail: string;
-  /** How long the last probe took, ms. */
+  /** How long connecting took in the last probe, ms. */
   readonly latencyMs: number | undefined;
   /** Connections and sessions, those that wait in the pool included. */
   readonly links: number;
@@ -285,10 +285,10 @@ export class GodoxyClient implements StreamOpener {
 
   // ---- what the agent can do ----
 
-  #probes(): Map<CapabilityName, (signal: AbortSignal) => Promise<void>> {
+  #probes(): Map<CapabilityName, (signal: AbortSignal) => Promise<number>> {
     const { runtime, openTls, openDtls } = this.#options;
     const { probeTimeoutMs: timeoutMs } = this.#limits;
-    const probes = new Map<CapabilityName, (signal: AbortSignal) => Promise<void>>();
+    const probes = new Map<CapabilityName, (signal: AbortSignal) => Promise<number>>();
     if (openTls) probes.set("tcp", (signal) => probeTls(openTls, { runtime, timeoutMs, signal }));
     if (openDtls)
       probes.set("udp", (signal) => probeDtls(openDtls, { runtime, timeoutMs, signal }));

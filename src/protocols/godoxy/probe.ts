@@ -23,15 +23,17 @@ export interface ProbeOptions {
  * connected before the agent judged our certificate, and some end a refused one in order: so we keep
  * silent for two round trips first. Who ends before it was asked anything has turned us down.
  *
+ * @returns how long connecting took, ms
  * @throws TunnelError saying why not
  */
-export function probeTls(openTls: OpenTls, options: ProbeOptions): Promise<void> {
+export function probeTls(openTls: OpenTls, options: ProbeOptions): Promise<number> {
   const { clock } = options.runtime;
   return bounded(options, "tls", async (signal) => {
     const from = clock.now();
     const connection = await openTls(signal);
     const { peer } = connection.info;
-    const silenceMs = Math.min(Math.max(clock.now() - from, MIN_SILENCE_MS), MAX_SILENCE_MS);
+    const connectMs = clock.now() - from;
+    const silenceMs = Math.min(Math.max(connectMs, MIN_SILENCE_MS), MAX_SILENCE_MS);
     await new Promise<void>((resolve, reject) => {
       let isAsked = false;
       const ask = clock.schedule(silenceMs, () => {
@@ -70,13 +72,17 @@ export function probeTls(openTls: OpenTls, options: ProbeOptions): Promise<void>
       signal.addEventListener("abort", onAbort, { once: true });
       connection.resume();
     });
+    return connectMs;
   });
 }
 
 /** The same over DTLS. @throws TunnelError saying why not */
-export function probeDtls(openDtls: OpenDtls, options: ProbeOptions): Promise<void> {
+export function probeDtls(openDtls: OpenDtls, options: ProbeOptions): Promise<number> {
+  const { clock } = options.runtime;
   return bounded(options, "dtls", async (signal) => {
+    const from = clock.now();
     const connection = await openDtls(encodeProbe(), signal);
+    const connectMs = clock.now() - from;
     const { peer } = connection.info;
     await new Promise<void>((resolve, reject) => {
       const settle = (act: () => void): void => {
@@ -97,21 +103,22 @@ export function probeDtls(openDtls: OpenDtls, options: ProbeOptions): Promise<vo
       if (signal.aborted) return onAbort();
       signal.addEventListener("abort", onAbort, { once: true });
     });
+    return connectMs;
   });
 }
 
-async function bounded(
+async function bounded<Result>(
   { runtime, timeoutMs, signal }: ProbeOptions,
   transport: string,
-  run: (signal: AbortSignal) => Promise<void>,
-): Promise<void> {
+  run: (signal: AbortSignal) => Promise<Result>,
+): Promise<Result> {
   using deadline = timeoutAfter(runtime.clock, timeoutMs, () => {
     const text = `health probe over ${transport} not answered within ${timeoutMs} ms`;
     return new NetworkError("ERR_HANDSHAKE_TIMEOUT", text, {
       hint: "check the address, the port and its firewall",
     });
   });
-  await run(AbortSignal.any([deadline.signal, signal]));
+  return await run(AbortSignal.any([deadline.signal, signal]));
 }
 
 /** Dialling takes at least two round trips, so as long again is enough. */
