@@ -20,8 +20,14 @@ export const serveGodoxy: NonNullable<TunnelSystem["serve"]> = async (config, co
   const agent = new GodoxyAgent({ name, runtime, logger, onRequest, onPacketRequest });
   let onChange = (_identity: GodoxyIdentity): void => {};
   const identity = await openAgentIdentity(config, context, (changed) => onChange(changed));
+  const environment = agentEnvironment(secrets.environment);
+  if (environment.skipsClientCertificates === true) {
+    logger.warn("AGENT_SKIP_CLIENT_CERT_CHECK is not followed: certificates decide who may enter", {
+      listener: name,
+    });
+  }
   const api = createAgentApi({
-    name: agentEnvironment(secrets.environment).name ?? name,
+    name: environment.name ?? name,
     runtime,
     logger,
     dial: async (target: Target, signal: AbortSignal) =>

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import type net from "node:net";
 import { after, before, describe, test } from "node:test";
+import { writeStore } from "../../src/certificates/certificate-store.ts";
 import { formatPemPair } from "../../src/certificates/pem-pair.ts";
 import { run } from "../support/child-process.ts";
 import { GodoxyHouse } from "../support/godoxy-house.ts";
@@ -172,6 +173,24 @@ describe("godoxy, another way", { skip: skipWithout("curl"), timeout: 60_000 }, 
     const { code, stdout, stderr } = await sluice(["ping", url]);
     assert.equal(code, 0, stderr);
     assert.match(stdout, /TCP yes, UDP no/);
+  });
+
+  test("dials with the files of GoDoxy's certs folder: a zip, or pairs", async () => {
+    await using house = await GodoxyHouse.start();
+    const read = (name: string): string => readFileSync(house.file(name), "utf8");
+    const client = { cert: read("client.pem"), key: read("client.key") };
+    writeFileSync(house.file("agent.zip"), writeStore({ ca: house.ca.cert, ...client }));
+    writeFileSync(house.file("client.pair"), formatPemPair(client));
+    const pair = `file:${house.file("client.pair")}`;
+    for (const query of [
+      `store=${house.file("agent.zip")}`,
+      `ca=file:${house.file("ca.pem")}&cert=${pair}&key=${pair}`,
+    ]) {
+      const url = `godoxy+tls://127.0.0.1:${house.port}?${query}`;
+      const { code, stdout, stderr } = await sluice(["ping", url]);
+      assert.equal(code, 0, stderr);
+      assert.match(stdout, /TCP yes, UDP yes/);
+    }
   });
 
   test("says what is missing", async () => {
