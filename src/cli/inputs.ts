@@ -78,6 +78,7 @@ export function connectInput(args: readonly string[], flags: ConnectFlags): Conf
   const connect = toTunnels(args, "connect");
   const [first] = Object.values(connect);
   const url = first === undefined ? undefined : parseUrl(first, "connect");
+  if (url !== undefined) requireDatagrams(url, flags);
   const inbounds = toInbounds(url === undefined ? flags : withFixedTarget(url, flags));
   if (inbounds.length === 0) {
     throw new UsageError(
@@ -90,6 +91,17 @@ export function connectInput(args: readonly string[], flags: ConnectFlags): Conf
 /** What `ping` dials. */
 export function pingInput(url: string): ConfigInput {
   return { connect: toTunnels([url], "connect") };
+}
+
+/** A way for datagrams alone takes no door for streams alone. */
+function requireDatagrams({ system, transport, host }: TunnelUrl, flags: DoorFlags): void {
+  if (transport !== "dtls") return;
+  const forward = flags.forward?.find((spec) => !spec.endsWith("/udp"));
+  const door = flags.http === undefined ? forward && `-L ${forward}` : "-H";
+  if (door === undefined) return;
+  throw new UsageError(
+    `${door}: ${system}+${transport} carries datagrams alone: dial ${system}+tls://${host}, or forward to …/udp`,
+  );
 }
 
 /** Where the server names the one target, there is no proxy, and `-L LISTEN` says enough. */

@@ -98,6 +98,7 @@ describe("mistakes on the command line", () => {
     ["connect png+tcp://env:ID@h -D 1", 2, /connect: tunnel system "png".*did you mean "pong"/],
     ["connect pong+tcp://env:ID@h?strems=1 -D 1", 2, /no option "strems" \(did you mean "streams"/],
     ["connect ptth+quic://env:ID@h -D 1", 2, /ptth is not in this version yet/],
+    ["connect godoxy+dtls://h -L 1:h:2", 2, /-L 1:h:2: godoxy\+dtls carries datagrams alone: dial/],
     ["connect a=pong+tcp://env:I@h a=pong+tcp://env:I@h -D 1", 2, /"a" is used twice/],
     ["connect pong+tcp://env:ID@h -D x", 2, /-D x: "x" is no port/],
     ["connect pong+tcp://env:ID@h -L 1:/x", 2, /-L 1:\/x: a path cannot be reached/],
