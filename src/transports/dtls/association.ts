@@ -296,7 +296,7 @@ export class Association {
     this.#flight = [];
     this.#early.clear();
     this.#retransmission.stop();
-    this.layer.wipe();
+    this.layer.forgetKeys();
   }
 
   #take(): DtlsStep {

@@ -1,3 +1,4 @@
+import { AlertDescription, decodeAlert } from "./alerts.ts";
 import { ContentType, type DtlsRecord } from "./records.ts";
 
 /** A record that was opened, and waits for the peer's Finished. */
@@ -8,7 +9,7 @@ export interface OpenedRecord {
 
 /**
  * Records of epoch 1 that overtook the handshake: sealed ones until there are keys, opened ones until
- * the peer's Finished. 100 of each kind at most and 256 KiB in all.
+ * the peer's Finished. 100 of each kind at most and 128 KiB in all.
  */
 export class EarlyRecords {
   #sealed: DtlsRecord[] = [];
@@ -17,7 +18,11 @@ export class EarlyRecords {
 
   /** Whether the peer's close is among them. */
   get isClosed(): boolean {
-    return this.#opened.some(({ type }) => type === ContentType.alert);
+    return this.#opened.some(
+      ({ type, payload }) =>
+        type === ContentType.alert &&
+        decodeAlert(payload)?.description === AlertDescription.closeNotify,
+    );
   }
 
   /** False when there is no room. The bytes are copied: they may come from a larger buffer. */
@@ -61,4 +66,4 @@ export class EarlyRecords {
 }
 
 const MAX_RECORDS = 100;
-const MAX_BYTES = 262_144;
+const MAX_BYTES = 131_072;

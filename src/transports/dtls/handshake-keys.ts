@@ -29,6 +29,7 @@ export class HandshakeKeys {
     premaster.fill(0);
     const keys = recordKeys(this.#master, exchange.clientRandom, exchange.serverRandom);
     this.cipher = new RecordCipher(keys, exchange.end);
+    for (const secret of [keys.clientKey, keys.serverKey]) secret.fill(0);
   }
 
   /** The body of `end`'s Finished. */

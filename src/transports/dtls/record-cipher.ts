@@ -1,39 +1,53 @@
-import { createCipheriv, createDecipheriv } from "node:crypto";
+import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject } from "node:crypto";
 import type { RecordKeys } from "./key-schedule.ts";
-import { type DtlsRecord, encodeRecord, MAX_PLAINTEXT_BYTES } from "./records.ts";
+import {
+  type DtlsRecord,
+  emptyRecord,
+  MAX_PLAINTEXT_BYTES,
+  RECORD_HEADER_BYTES,
+} from "./records.ts";
+
+/** Key and implicit nonce of one direction. A KeyObject spares Node most of a cipher's set-up. */
+interface Direction {
+  readonly key: KeyObject;
+  readonly iv: Uint8Array;
+}
 
 /** Protects the records of epoch 1: AES-128-GCM with an explicit nonce, RFC 5288. */
 export class RecordCipher {
-  readonly #keys: RecordKeys;
-  readonly #isClient: boolean;
+  readonly #write: Direction;
+  readonly #read: Direction;
 
+  /** The keys are copied: whoever made them clears them. */
   constructor(keys: RecordKeys, end: "client" | "server") {
-    this.#keys = keys;
-    this.#isClient = end === "client";
+    const client = { key: createSecretKey(keys.clientKey), iv: Uint8Array.from(keys.clientIv) };
+    const server = { key: createSecretKey(keys.serverKey), iv: Uint8Array.from(keys.serverIv) };
+    [this.#write, this.#read] = end === "client" ? [client, server] : [server, client];
   }
 
   /** A whole record of ours. The same number must never be used twice. */
   seal(type: number, seq: number, plaintext: Uint8Array): Uint8Array {
-    const { clientKey, serverKey, clientIv, serverIv } = this.#keys;
-    const [key, iv] = this.#isClient ? [clientKey, clientIv] : [serverKey, serverIv];
+    const { key, iv } = this.#write;
     const head = additionalData(type, seq, plaintext.byteLength);
     const nonce = new Uint8Array(NONCE_BYTES);
     nonce.set(iv);
     nonce.set(head.subarray(0, EXPLICIT_BYTES), iv.byteLength);
     const cipher = createCipheriv("aes-128-gcm", key, nonce);
     cipher.setAAD(head);
-    const body = cipher.update(plaintext);
+    const record = emptyRecord(type, EPOCH, seq, plaintext.byteLength + OVERHEAD_BYTES);
+    const bodyAt = RECORD_HEADER_BYTES + EXPLICIT_BYTES;
+    record.set(head.subarray(0, EXPLICIT_BYTES), RECORD_HEADER_BYTES);
+    record.set(cipher.update(plaintext), bodyAt);
     cipher.final();
-    const parts = [head.subarray(0, EXPLICIT_BYTES), body, cipher.getAuthTag()];
-    return encodeRecord(type, EPOCH, seq, Buffer.concat(parts));
+    record.set(cipher.getAuthTag(), bodyAt + plaintext.byteLength);
+    return record;
   }
 
   /** What the peer sealed, or `undefined` when it did not. */
   open({ type, seq, payload }: DtlsRecord): Uint8Array | undefined {
     const byteLength = payload.byteLength - OVERHEAD_BYTES;
     if (byteLength < 0 || byteLength > MAX_PLAINTEXT_BYTES) return undefined;
-    const { clientKey, serverKey, clientIv, serverIv } = this.#keys;
-    const [key, iv] = this.#isClient ? [serverKey, serverIv] : [clientKey, clientIv];
+    const { key, iv } = this.#read;
     const nonce = new Uint8Array(NONCE_BYTES);
     nonce.set(iv);
     nonce.set(payload.subarray(0, EXPLICIT_BYTES), iv.byteLength);
@@ -49,12 +63,6 @@ export class RecordCipher {
       return undefined;
     }
     return plaintext;
-  }
-
-  /** Forgets the keys. Nothing can be sealed or opened afterwards. */
-  wipe(): void {
-    const { clientKey, serverKey, clientIv, serverIv } = this.#keys;
-    for (const key of [clientKey, serverKey, clientIv, serverIv]) key.fill(0);
   }
 }
 

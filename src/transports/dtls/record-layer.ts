@@ -44,9 +44,8 @@ export class RecordLayer {
     return plaintext;
   }
 
-  /** Forgets the keys. */
-  wipe(): void {
-    this.#cipher?.wipe();
+  /** Lets the keys go: OpenSSL overwrites what it frees. */
+  forgetKeys(): void {
     this.#cipher = undefined;
   }
 }

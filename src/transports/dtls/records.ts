@@ -53,15 +53,26 @@ export function encodeRecord(
   seq: number,
   payload: Uint8Array,
 ): Uint8Array {
-  const record = new Uint8Array(RECORD_HEADER_BYTES + payload.byteLength);
+  const record = emptyRecord(type, epoch, seq, payload.byteLength);
+  record.set(payload, RECORD_HEADER_BYTES);
+  return record;
+}
+
+/** The same, its payload still to be written behind the header. */
+export function emptyRecord(
+  type: number,
+  epoch: number,
+  seq: number,
+  byteLength: number,
+): Uint8Array {
+  const record = new Uint8Array(RECORD_HEADER_BYTES + byteLength);
   const view = new DataView(record.buffer);
   view.setUint8(0, type);
   view.setUint16(1, 0xfefd);
   view.setUint16(3, epoch);
   view.setUint16(5, Math.floor(seq / 2 ** 32));
   view.setUint32(7, seq % 2 ** 32);
-  view.setUint16(11, payload.byteLength);
-  record.set(payload, RECORD_HEADER_BYTES);
+  view.setUint16(11, byteLength);
   return record;
 }
 
