@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import net from "node:net";
+import type { Duplex } from "node:stream";
 import tls from "node:tls";
 import { SlabPool } from "../../src/bytes/slab-pool.ts";
 import { systemClock } from "../../src/clock/clock.ts";
@@ -125,7 +126,7 @@ export class HttpReader {
   #isEnded = false;
   #wake = (): void => {};
 
-  constructor(socket: net.Socket) {
+  constructor(socket: Duplex) {
     const ended = (): void => {
       this.#isEnded = true;
       this.#wake();

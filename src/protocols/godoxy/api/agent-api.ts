@@ -74,6 +74,8 @@ class Api implements AgentApi {
     Duplex,
     { readonly api: ApiConnection; readonly client: ApiClient }
   >();
+  /** Those whose last answer was given. */
+  readonly #ending = new WeakSet<Duplex>();
   readonly #counts = new Map<string, number>();
   #onEmpty: (() => void) | undefined;
   #isClosed = false;
@@ -85,6 +87,7 @@ class Api implements AgentApi {
     const server = createServer({
       maxHeaderSize: MAX_HEAD_BYTES,
       keepAliveTimeout: 0,
+      requireHostHeader: false, // Node would go on listening behind its answer
       shouldUpgradeCallback: (request) => asksForWebSocket(request) && isProxied(request),
     });
     // Node would drop what exceeds the count without a word; ours is told.
@@ -131,16 +134,17 @@ class Api implements AgentApi {
     this.#isClosed = true;
     for (const { api } of this.#connections.values()) if (!api.isBusy) api.retire();
     const { clock } = this.#options.runtime;
-    await new Promise<void>((resolve) => {
-      const timer = clock.schedule(graceMs, () => {
-        for (const socket of this.#connections.keys()) socket.destroy();
+    const hurry = (): void => {
+      for (const socket of this.#connections.keys()) socket.destroy();
+    };
+    const timer = graceMs > 0 ? clock.schedule(graceMs, hurry) : undefined;
+    if (timer === undefined) hurry();
+    if (this.#connections.size > 0) {
+      await new Promise<void>((resolve) => {
+        this.#onEmpty = resolve;
       });
-      this.#onEmpty = () => {
-        timer.cancel();
-        resolve();
-      };
-      if (this.#connections.size === 0) this.#onEmpty();
-    });
+    }
+    timer?.cancel();
     this.#proxy[Symbol.dispose]();
   }
 
@@ -156,6 +160,9 @@ class Api implements AgentApi {
     const known = this.#connections.get(request.socket);
     if (known === undefined || !known.api.begin(request)) return;
     const { api, client } = known;
+    response.once("finish", () => {
+      if (!response.shouldKeepAlive) this.#ending.add(request.socket);
+    });
     response.once("close", () => {
       api.end(request);
       if (this.#isClosed && !api.isBusy) api.retire();
@@ -163,6 +170,18 @@ class Api implements AgentApi {
     request.on("error", () => {}); // the client went away; its response says so
     if (request.rawHeaders.length / 2 > MAX_HEADERS) {
       answerText(request, response, 431, `more than ${MAX_HEADERS} header fields`);
+      return;
+    }
+    if (request.headers.host === undefined && request.httpVersion === "1.1") {
+      response.shouldKeepAlive = false;
+      answerText(request, response, 400, "missing required Host header");
+      return;
+    }
+    const { "transfer-encoding": coding = "chunked" } = request.headers;
+    if (coding.toLowerCase() !== "chunked") {
+      // Reference: Go's `net/http`. Where a body ends must not be a matter of opinion.
+      response.shouldKeepAlive = false;
+      answerText(request, response, 501, "unsupported transfer encoding");
       return;
     }
     if (isProxied(request)) {
@@ -209,6 +228,7 @@ class Api implements AgentApi {
     if (known === undefined || stream.destroyed || stream.writableEnded) return;
     const code = "code" in cause ? String(cause.code) : "";
     if (!code.startsWith("HPE_")) return; // the connection broke, and says so itself
+    if (this.#ending.has(stream)) return; // nobody listens any more
     const error = toTunnelError(cause, "ERR_PROTOCOL", "malformed HTTP");
     this.#log(known.client, "request head", error);
     if (known.api.isBusy) {

@@ -129,7 +129,7 @@ function readSettings(json: Readonly<Record<string, unknown>>): Settings {
 }
 
 function readVersions(value: unknown): Pick<OriginTls, "minVersion" | "maxVersion"> {
-  if (value === undefined || value === null) return DEFAULT_TLS;
+  if (value === undefined || value === null) return ANY_VERSION;
   if (!Array.isArray(value)) throw wrongType("ssl_protocols");
   const asked = value.map((name: unknown) => {
     if (typeof name !== "string") throw wrongType("ssl_protocols");
@@ -137,7 +137,7 @@ function readVersions(value: unknown): Pick<OriginTls, "minVersion" | "maxVersio
     if (rank < 0) throw new ConfigError(`${name}: unsupported TLS protocol`);
     return rank;
   });
-  if (asked.length === 0) return DEFAULT_TLS;
+  if (asked.length === 0) return ANY_VERSION;
   if (Math.max(...asked) < PROTOCOLS.indexOf("tlsv1.2")) {
     throw new ConfigError("ssl_protocols: TLS before 1.2 is not spoken here");
   }
@@ -217,13 +217,14 @@ const FILES = ["ssl_trusted_certificate", "ssl_certificate", "ssl_certificate_ke
 
 const PROTOCOLS: readonly string[] = ["tlsv1.0", "tlsv1.1", "tlsv1.2", "tlsv1.3"];
 
+const ANY_VERSION = { minVersion: "TLSv1.2", maxVersion: "TLSv1.3" } as const;
+
 /** How TLS is spoken when nothing is said about it. */
 export const DEFAULT_TLS: OriginTls = {
   insecure: false,
   serverName: undefined,
   hasSni: true,
-  minVersion: "TLSv1.2",
-  maxVersion: "TLSv1.3",
+  ...ANY_VERSION,
 };
 
 /** A configuration has a few hundred bytes. */
