@@ -50,16 +50,13 @@ describe("alerts", () => {
 });
 
 describe("server session", () => {
-  test("knows the hello it began with, and numbers its answer by it", () => {
+  test("numbers its answer by the hello it answers", () => {
     const pair = new DtlsPair(clientOptions(), serverOptions());
     pair.run();
-    const [first, second] = pair.client.sent.map(readClientHello);
-    assert.ok(first !== undefined && second !== undefined);
+    const [, second] = pair.client.sent.map(readClientHello);
+    assert.ok(second !== undefined);
     const later = { ...second, messageSeq: 4, recordSeq: 9 };
     const session = new DtlsServerSession(serverOptions(), later, 0);
-    assert.equal(session.beganWith(later), true);
-    assert.equal(session.beganWith(second), false);
-    assert.equal(session.beganWith({ ...first, messageSeq: 4 }), false);
     const [flight] = session.start(0).datagrams;
     assert.ok(flight !== undefined);
     const view = new DataView(flight.buffer, flight.byteOffset);

@@ -79,11 +79,6 @@ export class DtlsServerSession implements DtlsSession {
     return this.#association.dropped;
   }
 
-  /** Whether `hello` is the one this session answers (then it is a repetition for `receive`). */
-  beganWith({ messageSeq, body }: ReceivedClientHello): boolean {
-    return messageSeq === this.#hello.messageSeq && Buffer.compare(body, this.#hello.body) === 0;
-  }
-
   /** The answer to the ClientHello: our flight, or an alert and the end. Once, before anything else. */
   start(now: number): DtlsStep {
     return this.#association.step(() => this.#answerHello(now));
