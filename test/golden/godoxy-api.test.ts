@@ -88,6 +88,16 @@ describe("the shared port, as recorded", { skip: tooEarly(), timeout: 20_000 }, 
     });
   }
 
+  test("takes no server's certificate for a client's", async () => {
+    await using house = await ApiHouse.open();
+    const client = house.dial({
+      cert: vectorText("agent-a", "server.pem"),
+      key: vectorText("agent-a", "server.key"),
+    });
+    assert.equal((await readAll(client)).byteLength, 0);
+    assert.match(house.log.text, /certificate is refused: invalid purpose/);
+  });
+
   for (const { conns, version } of [
     { conns: "1 and 3", version: "TLSv1.3" },
     { conns: "2 and 4", version: "TLSv1.2" },

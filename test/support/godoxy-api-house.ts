@@ -114,7 +114,8 @@ export async function readAll(socket: net.Socket): Promise<Buffer> {
   const chunks: Buffer[] = [];
   socket.on("data", (chunk: Buffer) => chunks.push(chunk));
   socket.on("error", () => {}); // whoever wants to know asks `socket.errored`
-  socket.once("end", () => socket.end());
+  if (socket.readableEnded) socket.end();
+  else socket.once("end", () => socket.end());
   if (!socket.destroyed)
     await new Promise<void>((resolve) => socket.once("close", () => resolve()));
   return Buffer.concat(chunks);
