@@ -123,7 +123,7 @@ export class DtlsConnection implements DatagramConnection {
   /** Says which peer an error of the session is about. */
   #named(error: TunnelError): TunnelError {
     const phase = this.isEstablished ? "dtls" : "dtls handshake";
-    const text = `${this.info.peer}: ${phase}: ${error.message}`;
+    const text = `${this.info.peer}: ${phase}: ${error.message.replace(/^dtls: /, "")}`;
     return new TunnelError(error.code, text, { cause: error, hint: error.hint });
   }
 
