@@ -4,6 +4,7 @@ import http2 from "node:http2";
 import type { Duplex } from "node:stream";
 import { describe, test } from "node:test";
 import tls from "node:tls";
+import fc from "fast-check";
 import { HttpReader, type HttpMessage } from "../../../../test/support/godoxy-api-house.ts";
 import { vectorText } from "../../../../test/support/godoxy-certificates.ts";
 import { LogRecorder } from "../../../../test/support/log-recorder.ts";
@@ -358,6 +359,27 @@ describe("an agent's API and those who abuse it", { timeout: 20_000 }, () => {
   });
 });
 
+describe("whatever is sent to an agent's API", { timeout: 20_000 }, () => {
+  test("leaves it well", async () => {
+    await using house = new House();
+    house.origin.on("request", (_request, response) => response.end("ok"));
+    const word = fc.constantFrom(...WORDS);
+    const junk = fc.string({ unit: "binary-ascii", maxLength: 20 });
+    const message = fc.array(fc.oneof({ weight: 5, arbitrary: word }, junk), { maxLength: 30 });
+    await fc.assert(
+      fc.asyncProperty(message, fc.boolean(), async (parts, isCut) => {
+        const client = house.connect();
+        client.duplex.write(Buffer.from(parts.join(""), "latin1"));
+        await turns(isCut ? 1 : 10);
+        client.duplex.destroy();
+      }),
+      { numRuns: 500 },
+    );
+    const [answer] = await house.ask(["GET /godoxy/agent/info HTTP/1.1", "Host: a"]);
+    assert.equal(answer?.start, "HTTP/1.1 200 OK");
+  });
+});
+
 describe("health checks", { timeout: 20_000 }, () => {
   test("tell a target that is not there from one nobody could ask for", async () => {
     for (const [error, status, text] of [
@@ -533,6 +555,26 @@ function proxied(
 function health(query: string): string[] {
   return [`GET /godoxy/agent/health?${query} HTTP/1.1`, "Host: a"];
 }
+
+const WORDS = [
+  "GET /godoxy/agent/proxy/http/x HTTP/1.1\r\nHost: a\r\n",
+  "POST /godoxy/agent/proxy/http/ HTTP/1.1\r\nHost: a\r\n",
+  "GET /godoxy/agent/health?scheme=http&host=h HTTP/1.1\r\nHost: a\r\n",
+  "X-Proxy-Host: origin:8080\r\n",
+  "X-Proxy-Scheme: http\r\n",
+  "X-Proxy-Scheme: h2c\r\n",
+  "X-Proxy-Config: e30=\r\n",
+  "Content-Length: 5\r\n",
+  "Transfer-Encoding: chunked\r\n",
+  "Connection: Upgrade\r\nUpgrade: websocket\r\n",
+  "Expect: 100-continue\r\n",
+  "Http2-Settings: x\r\n",
+  "TE: trailers\r\n",
+  "5\r\nhello\r\n",
+  "0\r\n\r\n",
+  "\r\n",
+  "hello",
+];
 
 const PROXY_FIELDS = ["X-Proxy-Host: origin:8080", "X-Proxy-Scheme: http", "X-Proxy-Config: e30="];
 

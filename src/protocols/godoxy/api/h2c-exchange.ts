@@ -41,16 +41,19 @@ export function exchangeH2c(
   });
   session.on("error", fail);
   const headers = requestHeaders(originRequestHeaders(rawHeaders, forwarded));
-  const stream = session.request(
-    {
-      ":method": method,
-      ":path": path,
-      ":authority": forwarded.host,
-      ":scheme": "http",
-      ...headers,
-    },
-    { endStream: false },
-  );
+  const pseudo = {
+    ":method": method,
+    ":path": path,
+    ":authority": forwarded.host,
+    ":scheme": "http",
+  };
+  let stream: http2.ClientHttp2Stream;
+  try {
+    stream = session.request({ ...pseudo, ...headers }, { endStream: false });
+  } catch (thrown) {
+    fail(thrown); // fields HTTP/2 does not have
+    return;
+  }
   stream.on("error", fail);
   stream.on("response", (fields, _flags) => {
     timer.cancel();
@@ -74,6 +77,8 @@ export function exchangeH2c(
   });
   request.on("error", () => {}); // the client went away; its connection takes everything along
   request.on("data", () => timer.touch());
+  // HTTP/2 origins are not asked first: they can stop a body at any time.
+  if (/^100-continue$/i.test(request.headers.expect ?? "")) response.writeContinue();
   request.pipe(stream);
 }
 

@@ -41,7 +41,7 @@ export class AgentProxy implements Disposable {
   /** Passes a request on and its response back. */
   serve(request: IncomingMessage, response: ServerResponse, client: ProxyClient): void {
     const refuse = (status: number, text: string): void => {
-      if (response.destroyed) return;
+      if (response.destroyed || response.headersSent) return;
       if (text === UNREACHABLE) answerUnreachable(request, response);
       else answerText(request, response, status, text);
     };
