@@ -41,7 +41,9 @@ export async function dialDtls(options: DtlsDialOptions): Promise<DatagramConnec
   aborted.throwIfAborted();
   const host = isIP(to.host) === 0 ? await resolve(options, aborted) : to.host;
   phase = "dtls handshake";
-  return await shakeHands({ host, port: to.port }, options, aborted);
+  // The session spreads its tries over the time there is; the deadline of the whole dial comes first.
+  const timed = { ...options, dtls: { ...dtls, handshakeTimeoutMs: timeoutMs } };
+  return await shakeHands({ host, port: to.port }, timed, aborted);
 }
 
 async function shakeHands(
@@ -49,9 +51,7 @@ async function shakeHands(
   { runtime, bindUdp, dtls }: DtlsDialOptions,
   aborted: AbortSignal,
 ): Promise<DatagramConnection> {
-  // The whole dial has one deadline, ours.
-  const patient = { ...dtls, handshakeTimeoutMs: NEVER_MS };
-  const session = new DtlsClientSession(patient, runtime.clock.now());
+  const session = new DtlsClientSession(dtls, runtime.clock.now());
   const outcome = Promise.withResolvers<DatagramConnection>();
   const hears: { connection?: DtlsConnection; hasHeard: boolean } = { hasHeard: false };
   const socket = await bindUdp({
@@ -146,4 +146,3 @@ async function systemAddress(host: string): Promise<string> {
 }
 
 const DEFAULT_TIMEOUT_MS = 10_000;
-const NEVER_MS = 2 ** 31;
