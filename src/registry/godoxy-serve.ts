@@ -71,7 +71,7 @@ export const serveGodoxy: NonNullable<TunnelSystem["serve"]> = async (config, co
     close: async (graceMs) => {
       identity.close();
       await agent.close(graceMs);
-      await api.close();
+      await api.close(graceMs);
     },
   };
 };

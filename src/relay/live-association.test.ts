@@ -4,6 +4,7 @@ import { packetPair } from "../../test/support/packet-pair.ts";
 import { PacketRecorder } from "../../test/support/packet-recorder.ts";
 import { manualRuntime, recordingLogger, turns } from "../../test/support/test-client.ts";
 import { parseHostPattern } from "../address/host-pattern.ts";
+import type { Target } from "../address/target.ts";
 import { MisuseError, NetworkError, PolicyError, TunnelError } from "../errors.ts";
 import { createBlockOutbound } from "../outbound/block/block-outbound.ts";
 import type { PacketChannel } from "../tunnel/packets.ts";
@@ -16,7 +17,10 @@ import { type Route, Router } from "./router.ts";
 /** A way out whose associations the test settles. */
 class Way {
   readonly name: string;
-  readonly opens: (PromiseWithResolvers<PacketChannel> & { readonly signal: AbortSignal })[] = [];
+  readonly opens: (PromiseWithResolvers<PacketChannel> & {
+    readonly signal: AbortSignal;
+    readonly target: Target | undefined;
+  })[] = [];
 
   constructor(name: string) {
     this.name = name;
@@ -26,9 +30,9 @@ class Way {
     return {
       name: this.name,
       dial: () => assert.fail("no stream was asked for"),
-      associate: ({ signal }) => {
+      associate: ({ signal, target }) => {
         const open = Promise.withResolvers<PacketChannel>();
-        this.opens.push({ ...open, signal });
+        this.opens.push({ ...open, signal, target });
         return open.promise;
       },
     };
@@ -56,8 +60,9 @@ class Asked {
   client: PacketRecorder | undefined;
   readonly request: PacketRequest;
 
-  constructor(metadata: Partial<Metadata>, accept?: () => PacketChannel) {
+  constructor(metadata: Partial<Metadata>, accept?: () => PacketChannel, target?: Target) {
     this.request = {
+      target,
       metadata: { inbound: "socks test", source: "127.0.0.1:5555", ...metadata },
       signal: this.gone.signal,
       accept:
@@ -107,8 +112,8 @@ class Bench {
     });
   }
 
-  ask(metadata: Partial<Metadata> = {}, accept?: () => PacketChannel): Asked {
-    const asked = new Asked(metadata, accept);
+  ask(metadata: Partial<Metadata> = {}, accept?: () => PacketChannel, target?: Target): Asked {
+    const asked = new Asked(metadata, accept, target);
     this.relay.onPacketRequest(asked.request);
     return asked;
   }
@@ -126,6 +131,39 @@ const SPLIT: readonly Route[] = [
   { targets: [parseHostPattern("*.tcp.example")], via: "tcp" },
   { targets: [parseHostPattern("192.0.2.0/24")], via: "block" },
 ];
+
+describe("relay, one target that the client names", () => {
+  const target: Target = { network: "udp", host: "10.0.0.1", port: 53 };
+
+  test("takes the way of its route before it answers, and tells that way of the target", async () => {
+    const bench = new Bench(SPLIT);
+    const asked = bench.ask({}, undefined, target);
+    assert.equal(asked.client, undefined);
+    assert.equal(bench.home.opens.length, 0);
+    assert.deepEqual(bench.direct.opens[0]?.target, target);
+    const far = await bench.direct.open();
+    asked.far.send("ping", target.host, target.port);
+    assert.deepEqual(far.events, ["ping < 10.0.0.1:53"]);
+    assert.equal(bench.relay.streams()[0]?.to, "10.0.0.1:53/udp");
+  });
+
+  test("is refused with the reason when the way cannot lead there", async () => {
+    const bench = new Bench(SPLIT);
+    const asked = bench.ask({}, undefined, target);
+    await bench.direct.fail(new PolicyError("ERR_POLICY_DENIED", "10.0.0.1 is denied"));
+    assert.equal(asked.rejected?.code, "ERR_POLICY_DENIED");
+  });
+
+  test("ends with its way: nobody listens there", async () => {
+    const bench = new Bench(SPLIT);
+    const asked = bench.ask({}, undefined, target);
+    const far = await bench.direct.open();
+    far.channel.close(new NetworkError("ERR_DIAL_REFUSED", "nobody listens"));
+    await turns(1);
+    assert.deepEqual(asked.far.events, ["close ERR_DIAL_REFUSED"]);
+    assert.equal(bench.clock.pending, 0);
+  });
+});
 
 describe("relay, one way out", () => {
   test("opens it before it answers, carries both ways, and logs one line", async () => {

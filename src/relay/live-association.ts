@@ -29,7 +29,8 @@ export interface LiveAssociationOptions {
  * which is opened once, when the first of them comes, and again when it was lost.
  *
  * Where only one way out is possible it is opened before the client is answered, so that the answer
- * tells whether datagrams can go at all.
+ * tells whether datagrams can go at all. Where the client names its one target, the association is as
+ * long as the way there.
  */
 export class LiveAssociation {
   readonly #request: PacketRequest;
@@ -74,9 +75,17 @@ export class LiveAssociation {
 
   /** Answers the request, at once or when its one way out is open. */
   run(): void {
-    const { metadata, signal } = this.#request;
+    const { metadata, signal, target } = this.#request;
     try {
-      const candidates = this.#options.router.candidates("udp", metadata);
+      if (target !== undefined) {
+        this.#lastTarget = target;
+        this.#targetCount = 1;
+      }
+      const { router } = this.#options;
+      const candidates =
+        target === undefined
+          ? router.candidates("udp", metadata)
+          : [router.choose(target, metadata)];
       const carriers = candidates.filter(({ associate }) => associate !== undefined);
       const [only] = carriers;
       if (only === undefined) throw carriesNone(candidates.map(({ name }) => name));
@@ -154,7 +163,7 @@ export class LiveAssociation {
     const key = `${target.host} ${target.port}`;
     this.#lastTarget = target;
     if (this.#routes.has(key)) return this.#routes.get(key);
-    this.#targetCount++;
+    if (this.#request.target === undefined) this.#targetCount++;
     const outbound = this.#choose(target);
     this.#routes.set(key, outbound);
     const [oldest] = this.#routes.keys();
@@ -191,6 +200,7 @@ export class LiveAssociation {
       runtime,
       openTimeoutMs,
       metadata: this.#request.metadata,
+      target: this.#request.target,
       onPacket: (packet) => this.#fromTarget(packet),
       onOpened: () => {
         if (this.#state === "dialling") this.#accept();
@@ -205,6 +215,8 @@ export class LiveAssociation {
     this.#legs.delete(name);
     if (this.#state === "dialling") {
       this.#close(error ?? new TunnelError("ERR_CLOSED", `${name} closed at once`));
+    } else if (this.#state === "open" && this.#request.target !== undefined) {
+      this.#close(error);
     } else if (this.#state === "open" && error && error.code !== "ERR_IDLE_TIMEOUT") {
       this.#retryAt.set(name, this.#options.runtime.clock.now() + RETRY_MS);
       this.#logDrops(name, this.#lastTarget, error);

@@ -1,4 +1,5 @@
 import type { Timer } from "../clock/clock.ts";
+import type { Target } from "../address/target.ts";
 import { NetworkError, toTunnelError, TunnelError } from "../errors.ts";
 import type { Packet, PacketChannel } from "../tunnel/packets.ts";
 import type { Metadata, Outbound } from "../tunnel/request.ts";
@@ -8,6 +9,8 @@ import type { Runtime } from "../tunnel/runtime.ts";
 export interface PacketLegOptions {
   readonly runtime: Runtime;
   readonly metadata: Metadata;
+  /** The only target, where there is one. */
+  readonly target?: Target | undefined;
   /** How long opening may take, whatever the outbound does. */
   readonly openTimeoutMs: number;
   onPacket(packet: Packet): void;
@@ -30,7 +33,7 @@ export class PacketLeg {
   constructor(outbound: Outbound, options: PacketLegOptions) {
     this.#outbound = outbound;
     this.#options = options;
-    const { runtime, metadata, openTimeoutMs } = options;
+    const { runtime, metadata, target, openTimeoutMs } = options;
     const { name } = outbound;
     this.#timer = runtime.clock.schedule(openTimeoutMs, () => {
       const text = `datagrams via ${name}: not open within ${openTimeoutMs} ms`;
@@ -39,7 +42,7 @@ export class PacketLeg {
     const { signal } = this.#abort;
     Promise.try(async () => {
       if (outbound.associate === undefined) throw carriesNone([name]);
-      return await outbound.associate({ signal, metadata });
+      return await outbound.associate({ signal, metadata, target });
     }).then(
       (channel) => this.#opened(channel),
       (thrown: unknown) => this.#end(toTunnelError(thrown, "ERR_DIAL_FAILED", `via ${name}`)),

@@ -80,5 +80,10 @@ export interface PacketOpener {
   associate(options: {
     readonly signal: AbortSignal;
     readonly metadata: Metadata;
+    /**
+     * The only target there will be, where the client named one. A way out that can tell refuses it
+     * at once when it is denied or has no address, and ends when nobody listens there.
+     */
+    readonly target?: Target | undefined;
   }): Promise<PacketChannel>;
 }

@@ -7,9 +7,10 @@ import { formatPemPair } from "../../src/certificates/pem-pair.ts";
 import { run } from "../support/child-process.ts";
 import { GodoxyHouse } from "../support/godoxy-house.ts";
 import { echoDatagrams, readUntilEnd, startUdpEcho } from "../support/linksocks-traffic.ts";
+import { lowPort } from "../support/low-port.ts";
 import { httpOrigin, type Origin, patternHash, tcpOrigin } from "../support/origin.ts";
 import { sluice } from "../support/sluice-process.ts";
-import { socksConnect } from "../support/socks-app.ts";
+import { socksAssociate, socksConnect } from "../support/socks-app.ts";
 import { skipWithout } from "../support/which.ts";
 
 describe("godoxy", { skip: skipWithout("curl", "openssl"), timeout: 180_000 }, () => {
@@ -33,7 +34,7 @@ describe("godoxy", { skip: skipWithout("curl", "openssl"), timeout: 180_000 }, (
       deadlineMs: 40_000,
     });
   };
-  const app = async (): Promise<net.Socket> =>
+  const reach = async (): Promise<net.Socket> =>
     await socksConnect(house.proxyPort, { host: "127.0.0.1", port: origin.port });
 
   test("carries requests, many at a time", async () => {
@@ -65,7 +66,7 @@ describe("godoxy", { skip: skipWithout("curl", "openssl"), timeout: 180_000 }, (
       socket.on("data", (chunk) => (text += chunk.toString()));
       socket.on("end", () => socket.end(`you said ${text}`));
     };
-    const socket = await app();
+    const socket = await reach();
     socket.end("all of it");
     assert.equal((await readUntilEnd(socket)).text, "you said all of it");
   });
@@ -75,7 +76,7 @@ describe("godoxy", { skip: skipWithout("curl", "openssl"), timeout: 180_000 }, (
       socket.write("banner");
       socket.once("data", () => socket.resetAndDestroy());
     };
-    const socket = await app();
+    const socket = await reach();
     const first = await new Promise<string>((resolve) =>
       socket.once("data", (data) => resolve(String(data))),
     );
@@ -92,6 +93,17 @@ describe("godoxy", { skip: skipWithout("curl", "openssl"), timeout: 180_000 }, (
     await using two = await startUdpEcho();
     const targets = [one, two].map(({ port }) => ({ host: "127.0.0.1", port }));
     await echoDatagrams(house.proxyPort, targets, { rounds: 5 });
+  });
+
+  test("ends a session of datagrams to a port where nobody listens", async () => {
+    const port = await lowPort();
+    await using app = await socksAssociate(house.proxyPort);
+    for (let count = 1; count <= 3; count++) {
+      app.send({ host: "127.0.0.1", port }, Buffer.from(`datagram ${count}`));
+    }
+    await house.agent.waitFor(new RegExp(`"to":"127.0.0.1:${port}/udp".*nobody listens`), {
+      on: "stderr",
+    });
   });
 
   test("answers ping with what the agent can do", async () => {

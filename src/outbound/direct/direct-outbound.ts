@@ -5,10 +5,12 @@ import { type ErrorCode, NetworkError, type PolicyError } from "../../errors.ts"
 import type { Connection } from "../../tunnel/connection.ts";
 import type { BindUdp } from "../../tunnel/datagrams.ts";
 import { type Logger, silentLogger } from "../../tunnel/logger.ts";
-import type { Outbound } from "../../tunnel/request.ts";
+import type { PacketChannel } from "../../tunnel/packets.ts";
+import type { Metadata, Outbound } from "../../tunnel/request.ts";
 import type { Runtime } from "../../tunnel/runtime.ts";
 import type { DialPolicy } from "./dial-policy.ts";
 import { openDirectPackets } from "./direct-packets.ts";
+import { openDirectSession } from "./direct-session.ts";
 import { dialFirst } from "./happy-eyeballs.ts";
 import { type Lookup, Resolver } from "./resolver.ts";
 
@@ -55,23 +57,36 @@ export function createDirectOutbound(options: DirectOutboundOptions): Outbound {
   const { connectTimeoutMs = DEFAULT_CONNECT_TIMEOUT_MS } = options;
   const { clock } = runtime;
   const resolver = new Resolver({ clock, lookup: options.lookup });
+  /** Refuses what cannot be dialled or is denied whatever its address is. */
+  const checkAsked = (target: Target, metadata: Metadata): void => {
+    checkTarget(target);
+    const denied = policy?.checkName(target, metadata);
+    if (denied !== undefined) throw denied;
+  };
+  /** Those of a target's addresses that may be dialled, at least one. */
+  const judge = (found: readonly string[], target: Target, metadata: Metadata): string[] => {
+    const usable = found.filter((address) => isOfVersion(address, ipVersion));
+    if (usable.length === 0) throw wrongVersion(target, ipVersion);
+    const denials: PolicyError[] = [];
+    const addresses = usable.filter((address) => {
+      const refusal = policy?.checkAddress(address, target, metadata);
+      if (refusal !== undefined) denials.push(refusal);
+      return refusal === undefined;
+    });
+    if (addresses.length === 0 && denials[0] !== undefined) throw denials[0];
+    return addresses;
+  };
   const outbound: Outbound = {
     name,
     dial: async (target, { signal, metadata }) => {
-      checkTarget(target);
-      const denied = policy?.checkName(target, metadata);
-      if (denied !== undefined) throw denied;
       const { host, port } = target;
+      if (target.network !== "tcp") {
+        const text = `target ${formatTarget(target)}: only TCP is dialled here`;
+        throw new NetworkError("ERR_COMMAND_UNSUPPORTED", text);
+      }
+      checkAsked(target, metadata);
       const found = isIP(host) === 0 ? await resolver.resolve(host, signal) : [host];
-      const usable = found.filter((address) => isOfVersion(address, ipVersion));
-      if (usable.length === 0) throw wrongVersion(target, ipVersion);
-      const denials: PolicyError[] = [];
-      const addresses = usable.filter((address) => {
-        const refusal = policy?.checkAddress(address, target, metadata);
-        if (refusal !== undefined) denials.push(refusal);
-        return refusal === undefined;
-      });
-      if (addresses.length === 0 && denials[0] !== undefined) throw denials[0];
+      const addresses = judge(found, target, metadata);
       return await dialFirst(
         addresses,
         (address, attempt) =>
@@ -90,10 +105,20 @@ export function createDirectOutbound(options: DirectOutboundOptions): Outbound {
   if (bindUdp === undefined) return outbound;
   const { logger = silentLogger, udpIdleTimeoutMs = DEFAULT_UDP_IDLE_TIMEOUT_MS } = options;
   const shared = { name, runtime, logger, bindUdp, resolver, policy, ipVersion, udpIdleTimeoutMs };
+  const openOne: Opener = async (target, signal, metadata) => {
+    checkAsked(target, metadata);
+    const { host } = target;
+    const found = isIP(host) === 0 ? await resolver.resolve(host, signal) : [host];
+    const [address = ""] = judge(found, target, metadata);
+    return await openDirectSession({ ...shared, target, address });
+  };
   return {
     ...outbound,
-    associate: async ({ signal, metadata }) => {
-      const packets = await openDirectPackets({ ...shared, metadata });
+    associate: async ({ signal, metadata, target }) => {
+      const packets =
+        target === undefined
+          ? await openDirectPackets({ ...shared, metadata })
+          : await openOne(target, signal, metadata);
       if (signal.aborted) packets.close();
       signal.throwIfAborted();
       return packets;
@@ -101,10 +126,11 @@ export function createDirectOutbound(options: DirectOutboundOptions): Outbound {
   };
 }
 
+type Opener = (target: Target, signal: AbortSignal, metadata: Metadata) => Promise<PacketChannel>;
+
 function checkTarget(target: Target): void {
   const fail = (code: ErrorCode, what: string): NetworkError =>
     new NetworkError(code, `target ${formatTarget(target)}: ${what}`);
-  if (target.network !== "tcp") throw fail("ERR_COMMAND_UNSUPPORTED", "only TCP is dialled here");
   if (target.port === 0) throw fail("ERR_ADDRESS_UNSUPPORTED", "port 0 cannot be dialled");
   if (isIP(target.host) === 0 && normalizeHostName(target.host) === undefined) {
     throw fail("ERR_ADDRESS_UNSUPPORTED", "is no host name");
