@@ -102,7 +102,13 @@ function dtlsOpener(
       runtime,
       bindUdp,
       signal,
-      dtls: { ...identity.current(), ...trust, greeting },
+      // With a pin the key itself is the identity, as over TLS.
+      dtls: {
+        ...identity.current(),
+        ...trust,
+        greeting,
+        ...(trust.pins === undefined ? {} : { ca: undefined }),
+      },
     });
 }
 

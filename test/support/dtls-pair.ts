@@ -1,9 +1,10 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import {
-  readClientHello,
-  writeHelloVerifyRequest,
-} from "../../src/transports/dtls/client-hello.ts";
+  helloVerifyRequest,
+  peekClientHello,
+} from "../../src/transports/dtls/client-hello-peek.ts";
+import { readClientHello } from "../../src/transports/dtls/client-hello.ts";
 import { DtlsClientSession } from "../../src/transports/dtls/client-session.ts";
 import type {
   DtlsClientOptions,
@@ -150,7 +151,8 @@ export class DtlsPair {
     const hello = readClientHello(datagram);
     if (hello === undefined) return;
     if (Buffer.compare(hello.cookie, COOKIE) !== 0) {
-      this.carry("server", [writeHelloVerifyRequest(hello, COOKIE)]);
+      const peeked = peekClientHello(datagram);
+      if (peeked !== undefined) this.carry("server", [helloVerifyRequest(peeked, COOKIE)]);
       return;
     }
     const session = new DtlsServerSession(this.#serverOptions, hello, this.now);

@@ -1,10 +1,9 @@
-import { DtlsAlert, encodeFatal } from "./alerts.ts";
-import type { DtlsGroup } from "./dtls-options.ts";
+import { DtlsAlert } from "./alerts.ts";
 import { readFragment } from "./fragments.ts";
-import { encodeMessage, HandshakeType } from "./handshake-messages.ts";
-import { DTLS_1_2, judgeClientHello, RANDOM_BYTES } from "./hello-messages.ts";
-import { ContentType, decodeRecords, encodeRecord } from "./records.ts";
-import { u16, vector8, WireReader } from "./wire.ts";
+import { HandshakeType } from "./handshake-messages.ts";
+import { RANDOM_BYTES } from "./hello-messages.ts";
+import { ContentType, decodeRecords } from "./records.ts";
+import { WireReader } from "./wire.ts";
 
 /** A ClientHello as it came in one datagram of epoch 0, in one record or several. */
 export interface ReceivedClientHello {
@@ -14,8 +13,6 @@ export interface ReceivedClientHello {
   readonly recordSeq: number;
   /** Empty in a first ClientHello. */
   readonly cookie: Uint8Array;
-  /** Everything of it but the cookie: what a cookie is bound to, besides the address. */
-  readonly cookieFreeBytes: Uint8Array;
   /** The 32 bytes that tell one handshake from another. */
   readonly random: Uint8Array;
   /** Without its header. Whether anything in it is acceptable is for the session to say. */
@@ -50,33 +47,6 @@ export function readClientHello(datagram: Uint8Array): ReceivedClientHello | und
   return undefined;
 }
 
-/** One datagram: a HelloVerifyRequest that answers `hello` with `cookie`, at most 255 bytes. */
-export function writeHelloVerifyRequest(
-  hello: Pick<ReceivedClientHello, "recordSeq">,
-  cookie: Uint8Array,
-): Uint8Array {
-  const body = Buffer.concat([u16(DTLS_1_2), vector8(cookie)]);
-  const message = encodeMessage({ type: HandshakeType.helloVerifyRequest, seq: 0, body });
-  return encodeRecord(ContentType.handshake, 0, hello.recordSeq, message);
-}
-
-/**
- * One datagram: the alert that answers a ClientHello outside our profile, as if at the first look;
- * `undefined` when the hello fits. Keeps no state, so that it can be said before the cookie.
- */
-export function refuseClientHello(
-  hello: ReceivedClientHello,
-  groups?: readonly DtlsGroup[],
-): Uint8Array | undefined {
-  try {
-    judgeClientHello(hello.body, groups);
-    return undefined;
-  } catch (error) {
-    if (!(error instanceof DtlsAlert)) throw error;
-    return encodeRecord(ContentType.alert, 0, hello.recordSeq, encodeFatal(error.alert));
-  }
-}
-
 function parse(
   body: Uint8Array,
   messageSeq: number,
@@ -87,11 +57,8 @@ function parse(
     reader.bytes(2);
     const random = reader.bytes(RANDOM_BYTES);
     reader.vector8();
-    const cookieAt = reader.offset;
     const cookie = reader.vector8();
-    const rest = body.subarray(reader.offset);
-    const cookieFreeBytes = Buffer.concat([body.subarray(0, cookieAt), rest]);
-    return { messageSeq, recordSeq, cookie, cookieFreeBytes, random, body };
+    return { messageSeq, recordSeq, cookie, random, body };
   } catch (error) {
     if (error instanceof DtlsAlert) return undefined;
     throw error;
