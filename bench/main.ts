@@ -3,12 +3,16 @@
  * number stands beside a plain baseline measured in the same rounds: two chained `pipe` relays in
  * their own processes for throughput, memory and CPU, direct connections for opens and echoes. KCP
  * (`--only kcp`, `--only kcp/loopback`, `--only kcp/line`) stands beside bare datagrams of its size on
- * loopback, and beside kernel TCP through the same bad lines.
+ * loopback, and beside kernel TCP through the same bad lines. GoDoxy has `godoxy/tls` for its streams,
+ * `godoxy/opens` for those that resume nothing, and `godoxy/dtls` for datagrams.
  * `SLUICE_INTEROP_LINKSOCKS` names a LinkSocks program to measure beside ours.
  */
 import { writeSync } from "node:fs";
 import os from "node:os";
 import { parseArgs } from "node:util";
+import { measureGodoxyDatagrams } from "./godoxy-datagrams.ts";
+import { GODOXY_WAYS } from "./godoxy-house.ts";
+import { measureGodoxyOpens } from "./godoxy-opens.ts";
 import { measureKcpImpaired } from "./kcp-impaired.ts";
 import { measureKcpLoopback } from "./kcp.ts";
 import { LINKSOCKS_WAYS } from "./linksocks.ts";
@@ -35,8 +39,11 @@ const { values: flags } = parseArgs({
 });
 
 async function measure(everything: AsyncDisposableStack): Promise<Report> {
-  const rows = flags.only.startsWith("kcp") ? [] : await measureWays(everything);
+  const hasWays = !["kcp", "godoxy/dtls", "godoxy/opens"].some((own) => flags.only.startsWith(own));
+  const rows = hasWays ? await measureWays(everything) : [];
   const rounds = Math.max(1, Number(flags.rounds));
+  if ("godoxy/opens".startsWith(flags.only)) rows.push(...(await measureGodoxyOpens(rounds)));
+  if ("godoxy/dtls".startsWith(flags.only)) rows.push(...(await measureGodoxyDatagrams(rounds)));
   if ("kcp/loopback".startsWith(flags.only)) rows.push(...(await measureKcpLoopback(rounds)));
   if ("kcp/line".startsWith(flags.only)) {
     rows.push(...(await measureKcpImpaired((why) => void writeSync(2, `${why}\n`))));
@@ -61,7 +68,7 @@ async function measureWays(everything: AsyncDisposableStack): Promise<Row[]> {
     const key = `${way.system}/${way.transport}/${metric}`;
     seen.set(key, [...(seen.get(key) ?? []), value]);
   };
-  const kinds = [...PONG_WAYS, ...LINKSOCKS_WAYS].filter(({ system, transport }) =>
+  const kinds = [...PONG_WAYS, ...LINKSOCKS_WAYS, ...GODOXY_WAYS].filter(({ system, transport }) =>
     `${system}/${transport}`.startsWith(flags.only),
   );
   // Processes of their own: after a load, the streams would fit into what the heap has already.
