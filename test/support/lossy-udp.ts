@@ -59,6 +59,14 @@ export class LossyUdp implements AsyncDisposable {
     return this.#front.address().port;
   }
 
+  /** Sends bytes that neither end sent: to the server in every client's name, or the reverse. */
+  forge(data: Uint8Array, towards: "server" | "clients"): void {
+    for (const [clientPort, back] of this.#backs) {
+      if (towards === "server") back.send(data, this.#toPort, LOOPBACK, ignore);
+      else this.#front.send(data, clientPort, LOOPBACK, ignore);
+    }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isOver = true;
     const sockets = [this.#front, ...this.#backs.values()];
