@@ -108,6 +108,14 @@ export class DtlsSiege {
     if (random() < RENEWALS_PER_ROUND) await this.#renew();
   }
 
+  /** Lets everything half-done run out, so that only what is kept for good is left. */
+  calm(): void {
+    for (const intruder of this.#intruders.splice(0)) intruder.leave();
+    this.#pump();
+    this.#try("clock", () => this.clock.advance(20_000));
+    this.#pump();
+  }
+
   /** Ends everything, and looks whether anything is left. */
   async end(): Promise<void> {
     for (const intruder of this.#intruders) intruder.leave();

@@ -38,11 +38,11 @@ async function besiege(): Promise<void> {
     await siege.round();
     if (findings.length > 0) break;
     if (counts.datagrams < nextSample) continue;
+    siege.calm();
     samples.push(takeSample(counts.datagrams));
     nextSample = counts.datagrams + SAMPLE_EVERY;
   }
   const seconds = (performance.now() - startedAt) / 1_000;
-  samples.push(takeSample(counts.datagrams));
   await siege.end();
   // The heap has its size after the first third: from there on it must not grow.
   const later = samples.slice(Math.floor(samples.length / 3));
