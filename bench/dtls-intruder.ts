@@ -18,6 +18,8 @@ export interface DtlsIntruderOptions {
   readonly onSent: (data: Uint8Array) => void;
   /** Begins to receive. @returns what ends that */
   readonly listen: (receive: (data: Uint8Array) => void) => () => void;
+  /** After so many datagrams and ticks it is gone. */
+  readonly maxInputs: number;
   /** Changes most of what it sends and receives, not one in seven. */
   readonly isCareless: boolean;
 }
@@ -40,7 +42,7 @@ export class DtlsIntruder {
 
   /** Whether it is past its use: done, refused, or too long at it. */
   get isOver(): boolean {
-    return this.#isOver || this.#inputs > MAX_INPUTS;
+    return this.#isOver || this.#inputs > this.#options.maxInputs;
   }
 
   get isEstablished(): boolean {
@@ -95,6 +97,3 @@ export class DtlsIntruder {
     return this.#options.now;
   }
 }
-
-/** Of a handshake: more than one that goes well needs. */
-const MAX_INPUTS = 24;

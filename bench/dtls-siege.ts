@@ -74,6 +74,7 @@ export class DtlsSiege {
       runtime: this.#runtime,
       bindUdp: this.#link.bindUdp,
       dtls: { ca, ...server },
+      limits: { maxHalfOpenPerSource: MAX_HALF_OPEN_PER_SOURCE },
       onHandshakeError: ({ message }) => {
         const reason = message.replace(/^\S+: /, "").replaceAll(/\d+/g, "N");
         this.counts.refused.set(reason, (this.counts.refused.get(reason) ?? 0) + 1);
@@ -89,6 +90,7 @@ export class DtlsSiege {
     for (const live of this.#live) live.send(1 + Math.floor(random() * 3), random);
     for (let at = 0; at < INJECTED_PER_ROUND; at++) this.#inject();
     if (random() < INTRUDERS_PER_ROUND) this.#intrude();
+    if (random() < CROWD_PER_ROUND) this.#intrude("crowd");
     this.#link.shuffle(random);
     this.#pump();
     this.#intruders = this.#intruders.filter((intruder) => {
@@ -152,11 +154,17 @@ export class DtlsSiege {
       bindUdp: this.#link.bindUdp,
       dtls: { ca, ...client, serverName: "godoxy.agent" },
     });
-    for (let turn = 0; turn < 16; turn++) {
-      await Promise.resolve();
-      this.#pump();
+    let hasAnswer = false;
+    const done = dialled.finally(() => (hasAnswer = true));
+    for (let wait = 0; wait < 24; wait++) {
+      for (let turn = 0; turn < 16; turn++) {
+        await Promise.resolve();
+        this.#pump();
+      }
+      // Others may have filled the listener: then it is dialled again, as the session's clock says.
+      if (!hasAnswer) this.#try("clock", () => this.clock.advance(500));
     }
-    return await dialled;
+    return await done;
   }
 
   async #renew(): Promise<void> {
@@ -211,15 +219,16 @@ export class DtlsSiege {
     return { host: `10.1.${high}.${low}`, port: 1_024 + Math.floor(this.#random() * 60_000) };
   }
 
-  /** A handshake that its end, or somebody on the way, keeps changing. */
-  #intrude(): void {
+  /** A handshake that its end, or somebody on the way, keeps changing; the crowd only begins one. */
+  #intrude(from?: "crowd"): void {
     if (this.#intruders.length >= MAX_INTRUDERS) return;
     const random = this.#random;
     const { ca, other, stranger } = this.#certificates;
     // From the address of a live session: only who can never finish, or he would rightly replace it.
-    const isUsurper = random() < 0.2;
+    const isUsurper = from === undefined && random() < 0.2;
     const identity = isUsurper || random() < 0.3 ? stranger : other;
-    const local = isUsurper ? pick(this.#live, random).local : this.#somewhere();
+    const place = { ...this.#somewhere(), ...(from === undefined ? {} : { host: CROWDED_HOST }) };
+    const local = isUsurper ? pick(this.#live, random).local : place;
     const live = isUsurper ? this.#live.find((each) => each.local === local) : undefined;
     const intruder = new DtlsIntruder({
       local,
@@ -237,7 +246,8 @@ export class DtlsSiege {
         this.#link.attach(local, ({ data }) => receive(data));
         return () => this.#link.detach(local);
       },
-      isCareless: this.#nextIntruder++ % 4 === 0,
+      maxInputs: from === undefined ? MAX_INPUTS : 1,
+      isCareless: from === undefined && this.#nextIntruder++ % 4 === 0,
     });
     this.counts.intruders++;
     this.#intruders.push(intruder);
@@ -255,6 +265,12 @@ const SERVER: HostPort = { host: "192.0.2.2", port: 8890 };
 
 const INJECTED_PER_ROUND = 64;
 const INTRUDERS_PER_ROUND = 0.4;
+const CROWD_PER_ROUND = 0.3;
+const CROWDED_HOST = "10.2.0.1";
+/** What the crowd reaches: it begins 3 handshakes a second, each of which is kept for 10 s. */
+const MAX_HALF_OPEN_PER_SOURCE = 24;
+/** Of a handshake: more than one that goes well needs. */
+const MAX_INPUTS = 24;
 const RENEWALS_PER_ROUND = 0.02;
 const ROUND_MS = 100;
 const MAX_INTRUDERS = 16;
