@@ -73,6 +73,8 @@ export class DatagramSessions implements PacketChannel {
   send({ host, port, data }: Packet): void {
     if (this.#isClosed) return;
     const key = `${host} ${port}`;
+    const current = this.#sessions.get(key);
+    if (current?.isUnanswered === true) current.close(); // the agent may know nothing of it any more
     const session = this.#sessions.get(key) ?? this.#open(key, { network: "udp", host, port });
     if (session === undefined) this.#dropped++;
     else session.send(data);

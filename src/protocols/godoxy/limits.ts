@@ -43,6 +43,8 @@ export interface GodoxyClientLimits {
   readonly maxQueuedBytes: number;
   /** Ends a UDP session on which no datagram came or went for this long, ms; 0: never. @default 120000 */
   readonly sessionIdleMs: number;
+  /** A UDP session whose datagrams went unanswered for this long is replaced, ms; 0: never. @default 30000 */
+  readonly sessionAnswerMs: number;
   /** How long a target whose session failed gets no new one, ms. @default 1000 */
   readonly sessionRetryMs: number;
   /** How long a health probe may take, ms. @default 5000 */
@@ -60,6 +62,7 @@ export const DEFAULT_CLIENT_LIMITS: GodoxyClientLimits = {
   maxQueuedDatagrams: 32,
   maxQueuedBytes: 65_536,
   sessionIdleMs: 120_000,
+  sessionAnswerMs: 30_000,
   sessionRetryMs: 1_000,
   probeTimeoutMs: 5_000,
   probeIntervalMs: 60_000,

@@ -41,6 +41,8 @@ export class TargetSession {
   #queuedBytes = 0;
   #dropped = 0;
   #hasHeard = false;
+  /** When the first datagram left that nothing came after. */
+  #unansweredSince: number | undefined;
   #saidTooLong = false;
   #isClosed = false;
 
@@ -49,6 +51,16 @@ export class TargetSession {
     const { clock, limits } = options;
     this.usedAt = clock.now();
     this.#idle = new IdleTimer(clock, limits.sessionIdleMs, () => this.close());
+  }
+
+  /**
+   * Whether datagrams have gone unanswered for so long that the agent may have forgotten the session:
+   * one that was started again, or sees us at another address, drops them in silence.
+   */
+  get isUnanswered(): boolean {
+    const { clock, limits } = this.#options;
+    if (this.#unansweredSince === undefined || limits.sessionAnswerMs === 0) return false;
+    return clock.now() - this.#unansweredSince >= limits.sessionAnswerMs;
   }
 
   /** Dials, with the header as greeting. @throws TunnelError when no header can name the target */
@@ -95,6 +107,7 @@ export class TargetSession {
     connection.attach({
       onDatagram: (data) => {
         this.#hasHeard = true;
+        this.#unansweredSince = undefined;
         this.#touch();
         this.#options.onDatagram(data);
       },
@@ -105,6 +118,7 @@ export class TargetSession {
   #sendOn(connection: DatagramConnection, data: Uint8Array): void {
     const { byteLength } = data;
     if (byteLength <= connection.maxDatagramBytes) {
+      this.#unansweredSince ??= this.#options.clock.now();
       connection.send(data);
       return;
     }

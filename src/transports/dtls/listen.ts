@@ -5,13 +5,16 @@ import type { Listener } from "../../tunnel/connection.ts";
 import type { DatagramConnection } from "../../tunnel/datagram-connection.ts";
 import type { BindUdp, DatagramSocket } from "../../tunnel/datagrams.ts";
 import type { Runtime } from "../../tunnel/runtime.ts";
+import { AlertDescription, encodeFatal } from "./alerts.ts";
 import { CertificateVerifier } from "./certificates.ts";
 import { helloVerifyRequest, peekClientHello, type PeekedHello } from "./client-hello-peek.ts";
 import { readClientHello, type ReceivedClientHello } from "./client-hello.ts";
 import { Cookies } from "./cookies.ts";
 import { DtlsConnection } from "./dtls-connection.ts";
 import type { DtlsServerOptions } from "./dtls-options.ts";
+import { HandshakeType } from "./handshake-messages.ts";
 import { readOwnCertificate } from "./own-certificate.ts";
+import { ContentType, encodeRecord, RECORD_HEADER_BYTES } from "./records.ts";
 import { DtlsServerSession } from "./server-session.ts";
 import { nameOf, type SessionEntry, SessionTable, sourceOf } from "./session-table.ts";
 import { type Limit, TurnedAway } from "./turned-away.ts";
@@ -83,7 +86,7 @@ class DtlsListener implements Listener {
   receive(data: Uint8Array, from: HostPort): void {
     const name = nameOf(from);
     const hello = peekClientHello(data);
-    if (hello === undefined) this.#deliver(data, name);
+    if (hello === undefined) this.#deliver(data, from, name);
     else this.#greet({ hello, data, from, name });
   }
 
@@ -100,11 +103,12 @@ class DtlsListener implements Listener {
     await this.close();
   }
 
-  #deliver(data: Uint8Array, name: string): void {
+  #deliver(data: Uint8Array, from: HostPort, name: string): void {
     const current = this.#sessions.current(name);
     const successor = this.#sessions.successor(name);
     if (successor === undefined) {
-      current?.connection.receive(data);
+      if (current !== undefined) current.connection.receive(data);
+      else if (isLastFlight(data)) this.#socket.send(ORPHANED, from);
       return;
     }
     successor.connection.receive(data);
@@ -243,10 +247,29 @@ interface Greeting {
   readonly name: string;
 }
 
+/** Whether a datagram begins like a client's last flight. */
+function isLastFlight(data: Uint8Array): boolean {
+  if (!isPlain(data) || data[0] !== ContentType.handshake) return false;
+  const type = data[RECORD_HEADER_BYTES];
+  return type === HandshakeType.certificate || type === HandshakeType.clientKeyExchange;
+}
+
 /** Whether a datagram begins with a record of epoch 0. */
 function isPlain(data: Uint8Array): boolean {
   return data[3] === 0 && data[4] === 0;
 }
+
+/**
+ * For a handshake that is not known, or not any more: the reference's client repeats its last flight
+ * for ever, and keeps its whole UDP route waiting meanwhile. Shorter than what it answers. The number
+ * is one that no handshake comes to: numbers that were seen are dropped.
+ */
+const ORPHANED = encodeRecord(
+  ContentType.alert,
+  0,
+  2 ** 32,
+  encodeFatal(AlertDescription.unexpectedMessage),
+);
 
 const DEFAULT_LIMITS: DtlsListenLimits = {
   maxHalfOpen: 1_024,
