@@ -20,11 +20,11 @@ export async function measureGodoxyOpens(rounds: number): Promise<Row[]> {
   const pems = [path("ca.pem"), path("client.pem"), path("client.key")];
   const ports = [agent.port, target.port].map(String);
   const opener = scope.use(await startScript("godoxy-opener.ts", ...ports, ...pems));
-  const seen = {
-    cold: [] as number[],
-    dtls: [] as number[],
-    agent: [] as number[],
-    openssl: [] as number[],
+  const seen: Record<"cold" | "dtls" | "agent" | "openssl", number[]> = {
+    cold: [],
+    dtls: [],
+    agent: [],
+    openssl: [],
   };
   for (let round = 0; round < rounds; round++) {
     for (const kind of ["tls", "dtls"] as const) {
