@@ -86,7 +86,7 @@ grace: 1y
       's.yaml:18:10: inbounds[1].via: there is no way out named "hme" (did you mean "home"?)',
       's.yaml:19:14: inbounds[2].forward: port "70000" is not 0..65535',
       's.yaml:20:9: inbounds[2].to: "nowhere" is no host:port',
-      "s.yaml:21:5: inbounds[3]: wants one of the keys socks, http, forward",
+      "s.yaml:21:5: inbounds[3]: wants one of the keys socks, http, sni, forward",
       's.yaml:23:32: routes[0].domain[1]: "a:1" has a port: use the key port',
       "s.yaml:24:11: routes[0].port[0]: port 99999 is not 1..65535",
       "s.yaml:27:10: routes[1].via: want text, got a list",

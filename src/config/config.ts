@@ -122,8 +122,11 @@ export type InboundConfig = ProxyInboundConfig | ForwardInboundConfig;
 
 /** A proxy on a local port. */
 export interface ProxyInboundConfig {
-  /** `socks`: SOCKS5, SOCKS4a and HTTP on one port; `http`: HTTP alone. */
-  readonly kind: "socks" | "http";
+  /**
+   * `socks`: SOCKS5, SOCKS4a and HTTP on one port; `http`: HTTP alone; `sni`: what knows no proxy,
+   * TLS and HTTP led on to the host they ask for.
+   */
+  readonly kind: "socks" | "http" | "sni";
   readonly name?: string | undefined;
   readonly listen: ListenAddress;
   /** Who may use it; nobody named: everybody. */

@@ -23,6 +23,10 @@ const inboundInput = z.strictObject({
     description: "SOCKS5, SOCKS4a and HTTP proxy on one port, told apart by first bytes.",
   }),
   http: listen.optional().meta({ description: "HTTP proxy alone." }),
+  sni: listen.optional().meta({
+    description:
+      "For clients that know no proxy: TLS goes on to the name it asks for (SNI), port 443, HTTP to its `Host`. Names that lead here must not lead `direct`.",
+  }),
   forward: forwardListen
     .optional()
     .meta({ description: "Forward to one target; a port, a path, or `-` for stdin and stdout." }),
@@ -46,7 +50,7 @@ export const inboundSchema: z.ZodType<InboundConfig> = z.codec(
   z.custom<InboundConfig>(),
   {
     decode: (input, context): InboundConfig => {
-      const { socks, http, forward, to, users, pac, ...others } = input;
+      const { socks, http, sni, forward, to, users, pac, ...others } = input;
       const rest = { ...others, ...(pac !== undefined && pac !== false && { pac }) };
       const fail = (message: string, path: string[] = []): never => {
         context.issues.push({ code: "custom", message, input, path });
@@ -56,7 +60,7 @@ export const inboundSchema: z.ZodType<InboundConfig> = z.codec(
       if (kinds.length !== 1) {
         return fail(
           kinds.length === 0
-            ? "wants one of the keys socks, http, forward"
+            ? "wants one of the keys socks, http, sni, forward"
             : `has the keys ${kinds.join(" and ")}, and can be only one of them`,
         );
       }
@@ -71,6 +75,11 @@ export const inboundSchema: z.ZodType<InboundConfig> = z.codec(
       }
       if (to !== undefined)
         return fail("belongs to forward; a proxy is told by its client", ["to"]);
+      if (sni !== undefined) {
+        if (users !== undefined) return fail("its clients know of no login", ["users"]);
+        if (pac !== undefined) return fail("it is no proxy", ["pac"]);
+        return { kind: "sni", listen: sni, users: {}, ...others };
+      }
       const at = socks ?? http;
       if (pac !== undefined && pac !== false && at !== undefined && "path" in at) {
         return fail("a browser cannot be told a path: the proxy wants a port", ["pac"]);
@@ -91,7 +100,7 @@ export const inboundSchema: z.ZodType<InboundConfig> = z.codec(
   },
 );
 
-const INBOUND_KINDS = ["socks", "http", "forward"] as const;
+const INBOUND_KINDS = ["socks", "http", "sni", "forward"] as const;
 
 function parsePacPath(text: string): string {
   if (/^\/[!-"$->@-~]*$/.test(text)) return text;

@@ -2,6 +2,7 @@ import type { ProxyInboundConfig } from "../config/config.ts";
 import { createHttpInbound } from "../inbound/http/inbound.ts";
 import { PAC_PATHS, type PacOptions } from "../inbound/http/pac.ts";
 import { createMixedInbound } from "../inbound/mixed/inbound.ts";
+import { createSniInbound } from "../inbound/sni/inbound.ts";
 import { createSocks4Inbound } from "../inbound/socks4/inbound.ts";
 import { createSocks5Inbound } from "../inbound/socks5/inbound.ts";
 import type { OnConnection } from "../tunnel/connection.ts";
@@ -12,7 +13,8 @@ import { createLoginGuard } from "./login-guard.ts";
 import type { Secrets } from "./secrets.ts";
 
 /**
- * The proxy behind one local port: SOCKS5, SOCKS4a and HTTP told apart, or HTTP alone.
+ * The proxy behind one local port: SOCKS5, SOCKS4a and HTTP told apart, HTTP alone, or none that
+ * its clients know of.
  *
  * @throws ConfigError when a password cannot be had
  */
@@ -35,6 +37,7 @@ export async function createProxyInbound(
     onPacketRequest: options.onPacketRequest && packetsWithVia(options.onPacketRequest, via),
     logins,
   };
+  if (kind === "sni") return createSniInbound(common);
   const paths = pac === true ? PAC_PATHS : pac === false ? [] : [pac];
   const pacOptions: PacOptions = { paths, hasSocks: kind === "socks" };
   const http = createHttpInbound({ ...common, pac: pac === false ? undefined : pacOptions });

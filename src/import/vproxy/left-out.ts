@@ -30,7 +30,7 @@ export function noteLeftOut(file: AgentFile, report: ImportReport): void {
     directRelay,
     directRelay?.isTransparent === true
       ? "agent.direct-relay: catching connections to a range of addresses needs transparent sockets, which Node.js has not"
-      : "agent.direct-relay: there is no relay on ports 80 and 443 that picks targets by Host or SNI",
+      : 'agent.direct-relay: add inbounds for it by hand, { sni: "0.0.0.0:443" } and { sni: "0.0.0.0:80" }: names that lead to this machine go on as the routes say',
     "point programs to the SOCKS5 or HTTP proxy, or forward single ports: { forward: 0.0.0.0:443, to: HOST:443 }",
   );
   leave(
