@@ -1,3 +1,4 @@
+import { hostname } from "node:os";
 import type { Target } from "../address/target.ts";
 import { agentEnvironment } from "../certificates/agent-environment.ts";
 import { GodoxyAgent } from "../protocols/godoxy/agent.ts";
@@ -27,7 +28,7 @@ export const serveGodoxy: NonNullable<TunnelSystem["serve"]> = async (config, co
     });
   }
   const api = createAgentApi({
-    name: environment.name ?? name,
+    name: environment.name ?? hostname(),
     runtime,
     logger,
     dial: async (target: Target, signal: AbortSignal) =>

@@ -118,7 +118,16 @@ describe("certificates of GoDoxy", () => {
     });
     const pem = recorded("agent-a", "client");
     const trailing = Buffer.concat([der(pem), Buffer.of(0)]);
-    for (const bytes of [new Uint8Array(0), Buffer.from("junk"), Buffer.from(pem), trailing]) {
+    const keyless = Buffer.from(der(pem));
+    const point = keyless.indexOf(Buffer.of(0x03, 0x42, 0x00, 0x04)) + 4;
+    keyless.fill(0xff, point, point + 64); // on no curve
+    for (const bytes of [
+      new Uint8Array(0),
+      Buffer.from("junk"),
+      Buffer.from(pem),
+      trailing,
+      keyless,
+    ]) {
       refuses(() => verifier.verify([bytes], THEN), { alert: 42, says: /cannot be read/ });
     }
   });

@@ -89,6 +89,7 @@ export class CertificateVerifier {
       const leaf = new X509Certificate(first);
       // Node takes PEM as well, and bytes behind the certificate.
       if (!leaf.raw.equals(first)) throw new Error("not exactly one certificate in DER");
+      void leaf.publicKey; // read only now, and it may be no key
       return leaf;
     } catch (cause) {
       const hint = `make a new certificate for the ${role}`;

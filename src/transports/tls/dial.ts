@@ -106,9 +106,7 @@ export async function connectTls(options: TlsDialOptions): Promise<tls.TLSSocket
       ...(verifies
         ? { checkServerIdentity: (_, cert) => tls.checkServerIdentity(name, cert) }
         : {}),
-      ...(settings.ca === undefined ? {} : { ca: toPem(settings.ca) }),
-      ...(settings.cert === undefined ? {} : { cert: toPem(settings.cert) }),
-      ...(settings.key === undefined ? {} : { key: toPem(settings.key) }),
+      ...contextOf(settings),
       ...(settings.alpn ? { ALPNProtocols: [...settings.alpn] } : {}),
       ...(resumption?.ticket === undefined ? {} : { session: resumption.ticket }),
     });
@@ -152,4 +150,19 @@ export async function connectTls(options: TlsDialOptions): Promise<tls.TLSSocket
     aborted.addEventListener("abort", onAbort, { once: true });
     socket.on("error", onError).on("secureConnect", onSecure);
   });
+}
+
+/** What a handshake shows and trusts: read anew, or once for all dials that share it. */
+function contextOf({ ca, cert, key, resumption }: TlsClientOptions): tls.SecureContextOptions & {
+  readonly secureContext?: tls.SecureContext;
+} {
+  const material: tls.SecureContextOptions = {
+    minVersion: "TLSv1.2",
+    ...(ca === undefined ? {} : { ca: toPem(ca) }),
+    ...(cert === undefined ? {} : { cert: toPem(cert) }),
+    ...(key === undefined ? {} : { key: toPem(key) }),
+  };
+  if (resumption === undefined) return material;
+  resumption.context ??= tls.createSecureContext(material);
+  return { secureContext: resumption.context };
 }

@@ -1,4 +1,5 @@
 import { createHash, type X509Certificate } from "node:crypto";
+import type { SecureContext } from "node:tls";
 import { TunnelError } from "../../errors.ts";
 
 /** What either end may be told. */
@@ -26,12 +27,14 @@ export interface TlsClientOptions extends TlsEndOptions {
   /** Accepts any certificate; pins hold all the same. Loud. */
   readonly insecure?: boolean | undefined;
   readonly alpn?: readonly string[] | undefined;
-  /** Remembers the last session with this server, so that the next handshake is shorter. @default none */
+  /** What dials share, so that the next one costs less. @default none */
   readonly resumption?: TlsResumption | undefined;
 }
 
-/** One server's last session. Only for dials with the same identity and the same trust. */
+/** What dials to one server share. Only for those with the same identity and the same trust. */
 export interface TlsResumption {
+  /** Certificates and key, read once. */
+  context?: SecureContext | undefined;
   /** What the server gave us to come back with; secret. */
   ticket?: Buffer | undefined;
   /** The key (SPKI) the server proved when the session began: it shows no certificate again. */
