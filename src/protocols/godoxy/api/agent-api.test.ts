@@ -30,6 +30,19 @@ describe("the HTTP side of an agent", { timeout: 20_000 }, () => {
     assert.throws(() => new House({ version: "1.2" }), ConfigError);
   });
 
+  test("says it by parts as well, for older servers", async () => {
+    await using house = new House({ version: "v1.2.3", containers: "podman" });
+    for (const [part, text] of [
+      ["version", "v1.2.3"],
+      ["name", "agent"],
+      ["runtime", "podman"],
+    ] as const) {
+      const [answer] = await house.ask([`GET /godoxy/agent/${part} HTTP/1.1`, "Host: a"]);
+      assert.equal(answer?.start, "HTTP/1.1 200 OK");
+      assert.equal(answer.body.toString().trim(), text);
+    }
+  });
+
   test("answers everything else with nothing, and goes on", async () => {
     await using house = new House();
     const heads = [

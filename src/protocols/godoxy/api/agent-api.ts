@@ -192,11 +192,24 @@ class Api implements AgentApi {
     if (path === `${BASE}/info`) {
       const { name, version, containers = "docker" } = this.#options;
       answerJson(request, response, { version, name, runtime: containers });
+    } else if (READS.has(request.method ?? "") && this.#word(path) !== undefined) {
+      answerText(request, response, 200, this.#word(path) ?? "");
     } else if (path === `${BASE}/health` && READS.has(request.method ?? "")) {
       this.#health(request, response, query);
     } else {
       answerNothing(request, response);
     }
+  }
+
+  /** The same by parts, for GoDoxy servers that know no `info`. */
+  #word(path: string): string | undefined {
+    const { name, version, containers = "docker" } = this.#options;
+    const words = new Map([
+      [`${BASE}/version`, version],
+      [`${BASE}/name`, name],
+      [`${BASE}/runtime`, containers],
+    ]);
+    return words.get(path);
   }
 
   #health(request: IncomingMessage, response: ServerResponse, query: string): void {
