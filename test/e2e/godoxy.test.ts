@@ -205,6 +205,24 @@ describe("godoxy, another way", { skip: skipWithout("curl"), timeout: 60_000 }, 
     }
   });
 
+  test("tells targets who asks, in the PROXY protocol", async () => {
+    for (const [version, start] of [
+      ["v1", Buffer.from("PROXY TCP4 127.0.0.1 127.0.0.1 ")],
+      ["v2", Buffer.from("0d0a0d0a000d0a515549540a2111000c7f0000017f000001", "hex")],
+    ] as const) {
+      const heard = Promise.withResolvers<Buffer>();
+      await using origin = await tcpOrigin((socket) => {
+        socket.once("data", (data: Buffer) => heard.resolve(data));
+      });
+      await using house = await GodoxyHouse.start({ query: `proxyprotocol=${version}` });
+      const target = { host: "127.0.0.1", port: origin.port };
+      const socket = await socksConnect(house.proxyPort, target);
+      socket.write("then the program");
+      assert.deepEqual((await heard.promise).subarray(0, start.byteLength), start);
+      socket.destroy();
+    }
+  });
+
   test("says what is missing", async () => {
     const { code, stderr } = await sluice(["serve", "godoxy+tls://127.0.0.1:0"]);
     assert.equal(code, 1);
